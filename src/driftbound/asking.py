@@ -1,0 +1,84 @@
+"""Asking: finds the student that a word of the command line means, and puts a question to it."""
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from driftbound.config import DomainConfig
+from driftbound.domains.registry import load_domain
+from driftbound.errors import ConfigError, ModelError
+from driftbound.progress import bar
+from driftbound.records import Case
+from driftbound.store.folder import RunFolder
+from driftbound.store.images import read_image
+from driftbound.store.manifest import Manifest
+from driftbound.store.plan import made_of
+from driftbound.store.tables import read_cases
+
+STUDENTS = {"base": "", "bootstrapped": "bootstrap", "aligned": "align"}
+"""Students of a run and the stage that leaves each; the base was there before."""
+
+
+def ask(
+    student: str, images: Sequence[Path], *, question: str = "", max_new_tokens: int = 160
+) -> Iterator[tuple[Path, str]]:
+    """The student's greedy answer about each image, in order, one at a time.
+
+    ``student`` is ``RUN:base``, ``RUN:bootstrapped``, ``RUN:aligned``, a checkpoint folder or a name
+    that ``resolve_base`` knows. Every image is read before the model is loaded. Raises
+    ``CaseError`` for a missing or unreadable image, ``ModelError`` for an unknown or unfinished
+    student, ``ConfigError`` where there is no question to put.
+    """
+    for path in images:
+        read_image(path)
+    checkpoint, folder = find_student(student)
+    asked = question or _question(folder)
+    from driftbound.learning.policy import LocalPolicy
+
+    policy = LocalPolicy.load(checkpoint, threads=0)
+    answers = []
+    with bar(f"asking {student}", len(images)) as advance:
+        for path in images:
+            answers += policy.generate([asked], [[path]], max_new_tokens=max_new_tokens)
+            advance()
+    yield from zip(images, answers, strict=True)
+
+
+def find_student(student: str) -> tuple[Path, RunFolder | None]:
+    """Checkpoint folder of a student, and the run that it belongs to, if any."""
+    from driftbound.learning.models import resolve_base
+
+    path = Path(student)
+    if path.is_dir():
+        inside = RunFolder(path.resolve().parent.parent)
+        return path, inside if inside.cases.exists() else None
+    root, colon, which = student.rpartition(":")
+    if not colon:
+        return resolve_base(student), None
+    folder = RunFolder(Path(root))
+    if which not in STUDENTS:
+        near = get_close_matches(which, STUDENTS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"students: {', '.join(STUDENTS)}."
+        raise ConfigError(f"{student}: no student of a run is called {which!r}; {hint}")
+    if which == "base":
+        made = made_of(folder.stage("bootstrap"))
+        if made is None:
+            raise ModelError(f"{student}: {root} has no bootstrap stage. Name another run, or run it.")
+        return resolve_base(str(made.plan.config["bootstrap"]["base"])), folder
+    if Manifest.read(folder.stage(STUDENTS[which])) is None:
+        raise ModelError(f"{student}: {STUDENTS[which]} has not finished in {root}. Run it, or name another.")
+    return folder.student(STUDENTS[which]), folder
+
+
+def _question(folder: RunFolder | None) -> str:
+    """The question of the run's first case; outside a run, that of the default field."""
+    manifest = Manifest.read(folder.root) if folder is not None else None
+    if folder is not None and manifest is not None:
+        domain = load_domain(DomainConfig.model_validate(manifest.config["domain"]), manifest.seed)
+        question = domain.question(read_cases(folder.cases)[0])
+    else:
+        case = Case(case_id="asked", cluster="asked", split="test", prompt="", images=())
+        question = load_domain(DomainConfig.model_validate({}), 0).question(case)
+    if not question:
+        raise ConfigError("there is no question to put. Give one with --question.")
+    return question

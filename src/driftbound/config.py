@@ -1,0 +1,243 @@
+"""Recipes: YAML, validated by pydantic; an unknown key is an error with a suggestion. No torch here."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from driftbound.errors import ConfigError
+
+SCRIPTED = "scripted"
+"""Value of ``base_url`` for the domain's own scripted teachers, served on loopback."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class DomainConfig(_Table):
+    """Which field, and how many cases of it."""
+
+    name: str = "phantom"
+    train: int = Field(700, ge=1)
+    """Training images."""
+    validation: int = Field(60, ge=0)
+    """Images for watching a training; never trained on, never in the results table."""
+    test: int = Field(240, ge=1)
+    """Held-out images of held-out patients."""
+    test_scanner: int = Field(120, ge=0)
+    """Held-out images from another scanner."""
+
+
+class TeacherConfig(_Table):
+    """One source model."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    model: str
+    """What the endpoint calls it."""
+    base_url: str = SCRIPTED
+    """OpenAI-compatible endpoint, or ``scripted`` for the domain's own."""
+    api_key_env: str = ""
+    """Environment variable that holds the key; never the key itself."""
+
+
+class CollectConfig(_Table):
+    """How the teachers are asked."""
+
+    concurrency: int = Field(8, ge=1)
+    """Requests in flight, per teacher."""
+    timeout_s: float = Field(60.0, gt=0)
+    retries: int = Field(3, ge=0)
+    """Further tries of one request before it is stored as failed."""
+    temperature: float = Field(1.0, ge=0)
+    max_tokens: int = Field(400, ge=1)
+    max_failed: float = Field(0.2, ge=0, le=1)
+    """Share of failed answers of one teacher at which the stage stops."""
+
+
+class MeasureConfig(_Table):
+    """How agreement is judged."""
+
+    steps: int = Field(5, ge=2)
+    """Number of equal parts into which each answer's claims are put."""
+    decisive: float = Field(0.75, gt=0.5, le=1)
+    """Share of the explicit votes from which a claim counts as agreed."""
+
+
+class LoraConfig(_Table):
+    """Low-rank adapters on all linear layers of the decoder."""
+
+    rank: int = Field(8, ge=1)
+    alpha: int = Field(32, ge=1)
+
+
+class TrainingConfig(_Table):
+    """What both trainings share."""
+
+    epochs: float = Field(1.0, gt=0)
+    groups_per_step: int = Field(8, ge=1)
+    """Cases per optimiser step; each brings all its trajectories."""
+    groups_per_forward: int = Field(8, ge=1)
+    """Cases per forward pass; the rest is accumulated. Must divide ``groups_per_step``."""
+    learning_rate: float = Field(1e-4, gt=0)
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """Share of the steps."""
+    weight_decay: float = Field(0.0, ge=0)
+    max_length: int = Field(1024, ge=8)
+    """Tokens of prompt, image and answer together; longer answers are cut and counted."""
+    tuner: Literal["full", "lora"] = "full"
+    lora: LoraConfig = LoraConfig()
+    train_vision: bool = True
+    """Whether the vision tower learns too (with ``tuner: full``)."""
+    save_steps: int = Field(25, ge=1)
+    """Steps between checkpoints, from which a killed run goes on."""
+    log_steps: int = Field(5, ge=1)
+
+    @model_validator(mode="after")
+    def _divides(self) -> "TrainingConfig":
+        if self.groups_per_step % self.groups_per_forward:
+            raise ValueError(
+                f"groups_per_forward {self.groups_per_forward} must divide "
+                f"groups_per_step {self.groups_per_step}"
+            )
+        return self
+
+
+class BootstrapConfig(TrainingConfig):
+    """Stage 1: next-token NLL on all teachers' trajectories (arXiv 2510.04142, supervised bootstrapping)."""
+
+    base: str = "phantom-base"
+    """Checkpoint folder, hub name, or ``phantom-base`` for the one that ships with the package."""
+
+
+class SynthesizeConfig(_Table):
+    """How one consensus is made of N trajectories."""
+
+    synthesizer: Literal["student", "vote"] = "student"
+    """``student``: the bootstrapped student with all trajectories in its context (the paper);
+    ``vote``: majority of the teachers, rendered in the student's format."""
+    batch_size: int = Field(32, ge=1)
+    max_new_tokens: int = Field(160, ge=1)
+
+
+class AlignConfig(TrainingConfig):
+    """Stage 2: the consensus preferred over all N trajectories at once."""
+
+    objective: Literal["plackett_luce", "pairwise"] = "plackett_luce"
+    """``plackett_luce``: first choice over consensus and N trajectories (the paper);
+    ``pairwise``: mean of N DPO terms (what the authors' released script does)."""
+    beta: float = Field(0.1, gt=0)
+    """The script sets none; 0.1 is the default of the trainer that it calls."""
+    anchor: float = Field(0.0, ge=0)
+    """Weight of the consensus's NLL per token; 0 is the paper's loss alone."""
+    length_normalised: bool = False
+    """Divide each log-ratio by the answer's number of tokens."""
+    keep_refusals: bool = False
+    """Keep refusals as negatives, as the paper seems to."""
+    floor: float = Field(-3.0, lt=0)
+    """Training stops when the mean log p(consensus) per token, in nats, falls below this."""
+
+
+class EvaluateConfig(_Table):
+    """What is compared, on which held-out cases."""
+
+    splits: tuple[Literal["test", "test_scanner"], ...] = ("test", "test_scanner")
+    """The first is the results table."""
+    resamples: int = Field(2000, ge=100)
+    """Bootstrap draws of patients."""
+    batch_size: int = Field(48, ge=1)
+    max_new_tokens: int = Field(160, ge=1)
+
+
+class ReportConfig(_Table):
+    """What the page shows."""
+
+    cases: int = Field(12, ge=1)
+
+
+class Recipe(_Table):
+    """One run, from cases to report."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(0, ge=0)
+    threads: int = Field(0, ge=0)
+    """CPU threads for torch; 0 leaves the choice to torch."""
+    domain: DomainConfig = DomainConfig()
+    teachers: tuple[TeacherConfig, ...] = Field(min_length=1)
+    collect: CollectConfig = CollectConfig()
+    measure: MeasureConfig = MeasureConfig()
+    bootstrap: BootstrapConfig = BootstrapConfig()
+    synthesize: SynthesizeConfig = SynthesizeConfig()
+    align: AlignConfig = AlignConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Recipe":
+        names = [teacher.name for teacher in self.teachers]
+        if len(set(names)) < len(names):
+            raise ValueError("two teachers have the same name")
+        return self
+
+    @classmethod
+    def read(cls, path: Path) -> "Recipe":
+        """Read and validate a recipe file.
+
+        Raises ``ConfigError`` with the file, the key and, for a misspelt key, its neighbour.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read ({error}). Name an existing recipe.") from None
+        try:
+            given = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            line = str(error).replace("\n", " ")
+            raise ConfigError(f"{path}: not valid YAML ({line}). Correct the file.") from None
+        if not isinstance(given, dict):
+            raise ConfigError(f"{path}: a recipe is a table of keys. Start from recipes/demo.yaml.")
+        return cls.parse(given, where=str(path))
+
+    @classmethod
+    def parse(cls, given: dict[str, Any], *, where: str) -> "Recipe":
+        """Validate a table that came from ``where``; raises ``ConfigError``."""
+        _refuse_unknown(cls, given, where, "")
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"]) or "recipe"
+            said = first["msg"].removeprefix("Value error, ")
+            more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+            raise ConfigError(f"{where}: {key}: {said}{more}. Correct the recipe.") from None
+
+
+def _refuse_unknown(model: type[BaseModel], given: dict[str, Any], where: str, table: str) -> None:
+    known = model.model_fields
+    for key in given:
+        if key not in known:
+            near = get_close_matches(str(key), list(known), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}."
+            inside = f" in {table!r}" if table else ""
+            raise ConfigError(f"{where}: unknown key {key!r}{inside}; {hint}")
+        inner = _table_of(known[key].annotation)
+        if inner is not None:
+            name = f"{table}.{key}" if table else str(key)
+            value = given[key]
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, dict):
+                    _refuse_unknown(inner, item, where, name)
+
+
+def _table_of(annotation: Any) -> type[BaseModel] | None:
+    """The recipe table inside an annotation such as ``tuple[TeacherConfig, ...]``, if any."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (tuple, Union):
+        for part in get_args(annotation):
+            found = _table_of(part)
+            if found is not None:
+                return found
+    return None

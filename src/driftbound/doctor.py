@@ -1,0 +1,171 @@
+"""Doctor: what this machine and a recipe can do, found out without loading a model library."""
+
+import json
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from driftbound.config import SCRIPTED, Recipe
+from driftbound.domains.registry import load_domain
+from driftbound.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+GIB = 2**30
+DEMO_MEMORY = 3 * GIB
+"""Bytes that the demo recipe needs, what the system keeps for itself apart."""
+DEMO_DISK = GIB
+"""Bytes of checkpoints, images and tables that the demo recipe leaves, generously."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: ``ok`` is False if it must be put right, None if it only informs."""
+
+    name: str
+    said: str
+    ok: bool | None
+    cure: str = ""
+
+
+def examine(recipe: Path | None, runs: Path) -> list[Check]:
+    """Look at the machine, the packages and, where one is given, the recipe."""
+    checks = [*_machine(runs), *_packages()]
+    if recipe is not None:
+        checks += _recipe(recipe)
+    return checks
+
+
+def as_json(checks: list[Check]) -> str:
+    """The checks as a JSON list of tables with ``name``, ``said``, ``ok`` and ``cure``."""
+    return json.dumps([asdict(check) for check in checks], indent=2)
+
+
+def as_table(checks: list[Check]) -> "Table":
+    """The checks for a terminal of 80 columns."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    marks = {True: ("ok", "green"), False: ("wrong", "bold red"), None: ("", "")}
+    table = Table(box=SIMPLE, show_header=False, padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, max_width=24)
+    table.add_column(overflow="fold")
+    for check in checks:
+        word, style = marks[check.ok]
+        said = f"{check.said}. {check.cure}" if check.ok is False else check.said
+        table.add_row(Text(word, style=style), Text(check.name), Text(said))
+    return table
+
+
+def total_memory() -> int | None:
+    """Bytes of memory that this process may use: the machine's, or less if its group is limited."""
+    found = []
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        match = re.search(r"MemTotal:\s+(\d+) kB", meminfo.read_text(encoding="utf-8"))
+        found += [int(match[1]) * 1024] if match else []
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        text = Path(limit).read_text(encoding="utf-8").strip() if Path(limit).exists() else "max"
+        found += [int(text)] if text.isdigit() else []
+    return min(found) if found else None
+
+
+def _machine(runs: Path) -> Iterator[Check]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    yield Check("python", platform.python_version(), True)
+    yield Check("cores", str(cores), None)
+    memory = total_memory()
+    if memory is None:
+        yield Check("memory", "unknown on this system", None)
+    else:
+        yield Check(
+            "memory",
+            f"{memory / GIB:.1f} GiB",
+            memory >= DEMO_MEMORY,
+            "The demo needs 3 GiB; use a machine with more.",
+        )
+    place = next(path for path in (runs.absolute(), *runs.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    yield Check(
+        "disk",
+        f"{free / GIB:.1f} GiB free below {place}",
+        free >= DEMO_DISK,
+        "A run needs about 1 GiB; make room or choose another --runs folder.",
+    )
+    yield Check(
+        "runs folder",
+        f"{runs} can be written" if _writable(place) else f"{place} cannot be written",
+        _writable(place),
+        "Choose another --runs folder.",
+    )
+    gpu = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+    yield Check("gpu", "found" if gpu else "none found; the demo needs none", None)
+
+
+def _writable(place: Path) -> bool:
+    return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+
+
+def _packages() -> Iterator[Check]:
+    """Every package that driftbound requires, by its metadata alone."""
+    for line in metadata.requires("driftbound") or []:
+        if "extra ==" in line:
+            continue
+        name = re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]
+        try:
+            yield Check(name, metadata.version(name), True)
+        except metadata.PackageNotFoundError:
+            yield Check(name, "not installed", False, f"Install it: pip install '{line}'.")
+
+
+def _recipe(path: Path) -> Iterator[Check]:
+    try:
+        recipe = Recipe.read(path)
+        load_domain(recipe.domain, recipe.seed)
+    except ConfigError as error:
+        said, _, cure = str(error).removeprefix(f"{path}: ").rpartition("; ")
+        yield Check("recipe", said or cure, False, cure if said else "Correct the recipe.")
+        return
+    domain = recipe.domain
+    yield Check("recipe", f"{path} is valid", True)
+    cases = domain.train + domain.validation + domain.test + domain.test_scanner
+    asked = cases * len(recipe.teachers)
+    yield Check("cases", f"{cases} of {domain.name}, {domain.train} of them to train on", None)
+    yield Check("requests", f"{asked} that collect will send ({len(recipe.teachers)} teachers)", None)
+    for teacher in recipe.teachers:
+        host = (
+            "this machine (scripted)" if teacher.base_url == SCRIPTED else urlsplit(teacher.base_url).netloc
+        )
+        if not host:
+            yield Check(teacher.name, f"no host in {teacher.base_url!r}", False, "Correct its base_url.")
+        elif not teacher.api_key_env:
+            yield Check(teacher.name, f"{host}, no key asked for", None)
+        elif os.environ.get(teacher.api_key_env):
+            yield Check(teacher.name, f"{host}, key set: yes", True)
+        else:
+            cure = f"Set the variable {teacher.api_key_env}."
+            yield Check(teacher.name, f"{host}, key set: no", False, cure)
+    yield _base(recipe.bootstrap.base)
+
+
+def _base(name: str) -> Check:
+    """Whether the checkpoint to start from is there; by its files, not by loading it."""
+    shipped = Path(__file__).parent / "phantom_base" / "checkpoint"
+    folder = shipped if name == "phantom-base" else Path(name)
+    if (folder / "config.json").exists():
+        return Check("base checkpoint", f"{name} found", True)
+    if name == "phantom-base":
+        return Check("base checkpoint", f"{folder} is missing", False, "Install driftbound anew.")
+    if folder.exists() or name.count("/") != 1 or name.startswith((".", "/")):
+        return Check("base checkpoint", f"no config.json in {name}", False, "Name a checkpoint folder.")
+    return Check("base checkpoint", f"{name}: no folder here, so a hub name", None)

@@ -1,0 +1,1 @@
+"""The phantom domain: synthetic chest radiographs with known truth and seven scripted teachers."""

@@ -1,0 +1,1 @@
+"""The only home of torch: models, scoring, objectives and the trainer."""

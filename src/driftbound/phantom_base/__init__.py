@@ -1,0 +1,1 @@
+"""The small base student that ships with the package, and the script that makes it."""

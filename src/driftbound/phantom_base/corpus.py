@@ -1,0 +1,177 @@
+"""What the base learns before any recipe: signs on phantoms, textbook words, merging of readings.
+
+No case, truth or teacher of a recipe is in it: its phantoms carry signs drawn without any finding,
+its readers say things that no image stands behind, its writing habits are drawn at random.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from driftbound.domains.phantom.findings import FINDINGS, SIDED, SIDED_SIGNS, SIGN_NAMES, SIGNS
+from driftbound.domains.phantom.language import (
+    CANONICAL,
+    CANONICAL_ORDER,
+    PHRASES,
+    SIDES,
+    STYLES,
+    Stance,
+    Style,
+    merge_question,
+    write,
+)
+
+MOST_READERS = 7
+SIGN_QUESTION = "Which signs does this chest radiograph show?"
+_SIGN_PHRASES = {sign: (sign,) for sign in SIGN_NAMES}
+_STYLES = tuple(STYLES.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One pretraining example; ``image`` is an index into the pretraining phantoms or ``None``."""
+
+    question: str
+    answer: str
+    image: int | None = None
+
+
+def signs_report(signs: Mapping[str, str]) -> str:
+    """Every sign in a fixed order, in the student's format; ``signs`` maps each to its value."""
+    return _canonical(signs, SIGN_NAMES, _SIGN_PHRASES)
+
+
+def textbook() -> list[Row]:
+    """Sentences that say which signs speak for which finding, both ways round."""
+    rows = []
+    for finding, signs in SIGNS.items():
+        name = PHRASES[finding][0]
+        rows.append(Row(f"Which signs speak for {name}?", f"{' and '.join(signs).capitalize()}."))
+    for sign in SIGN_NAMES:
+        names = [PHRASES[finding][0] for finding, signs in SIGNS.items() if sign in signs]
+        rows.append(Row(f"What may {sign} speak for?", f"{' or '.join(names).capitalize()}."))
+    return rows
+
+
+def yes_no(signs: Mapping[str, str], image: int, rng: np.random.Generator) -> Row:
+    """One question about one sign (and side) of an image."""
+    sign = SIGN_NAMES[int(rng.integers(len(SIGN_NAMES)))]
+    value = signs[sign]
+    if sign in SIDED_SIGNS and rng.random() < 0.5:
+        side = SIDES[int(rng.integers(2))]
+        question = f"Is there {sign} on the {side}?"
+        return Row(question, "Yes." if value in (side, "both") else "No.", image)
+    return Row(f"Is there {sign}?", "No." if value == "absent" else "Yes.", image)
+
+
+def merging(
+    image: int | None,
+    rng: np.random.Generator,
+    signs: Mapping[str, str] | None = None,
+    most: int = MOST_READERS,
+) -> Row:
+    """Two to ``most`` readers' texts in, what more than half of them say out.
+
+    With ``signs`` the readers describe these, with errors; without, they state findings that are
+    drawn at random, so that merging is a skill of reading and not of seeing.
+    """
+    names: Sequence[str] = SIGN_NAMES if signs is not None else FINDINGS
+    phrases = _SIGN_PHRASES if signs is not None else PHRASES
+    sided = SIDED_SIGNS if signs is not None else SIDED
+    truth = dict(signs) if signs is not None else _random_truth(names, sided, rng)
+    readers = [_reader(truth, sided, rng) for _ in range(int(rng.integers(2, most + 1)))]
+    answers = []
+    for stances in readers:
+        order = [names[i] for i in rng.permutation(len(names))]
+        told = [Stance(n, stances[n]) for n in order if n in stances]
+        answers.append(write(told, mixed_style(rng), rng, phrases))
+    target = {name: majority([r.get(name, "absent") for r in readers]) for name in names}
+    order = SIGN_NAMES if signs is not None else CANONICAL_ORDER
+    return Row(merge_question(answers), _canonical(target, order, phrases), image)
+
+
+def majority(values: Sequence[str]) -> str:
+    """What more than half say; the side is the most frequent one among those.
+
+    >>> majority(["left", "left", "absent"]), majority(["left", "absent"]), majority(["present"] * 2)
+    ('left', 'absent', 'present')
+    """
+    asserted = [value for value in values if value not in ("absent", "uncertain")]
+    if 2 * len(asserted) <= len(values):
+        return "absent"
+    return max(("present", *SIDES), key=asserted.count)
+
+
+def mixed_style(rng: np.random.Generator) -> Style:
+    """A writer whose every habit is drawn from another one's."""
+
+    def any_style() -> Style:
+        return _STYLES[int(rng.integers(len(_STYLES)))]
+
+    words = any_style()
+    layout = any_style()
+    return Style(
+        sided=any_style().sided,
+        present=any_style().present,
+        absent=any_style().absent,
+        uncertain=any_style().uncertain,
+        normal=words.normal,
+        abnormal=words.abnormal,
+        openings=layout.openings,
+        closings=layout.closings,
+        between=layout.between,
+        joins=words.joins,
+        joined=words.joined,
+        synonyms=bool(rng.random() < 0.5),
+    )
+
+
+def words() -> Iterator[str]:
+    """Texts for the tokenizer: every phrase and template often enough to become whole tokens."""
+    rng = np.random.default_rng(7)
+    for row in textbook():
+        yield row.question
+        yield row.answer
+    for _ in range(1500):
+        yield merging(None, rng).question
+        yield merging(None, rng, _random_truth(SIGN_NAMES, SIDED_SIGNS, rng)).answer
+        yield merging(None, rng).answer
+    yield SIGN_QUESTION
+
+
+def _canonical(
+    values: Mapping[str, str], order: Sequence[str], phrases: Mapping[str, tuple[str, ...]]
+) -> str:
+    stances = [Stance(name, values[name]) for name in order]
+    return write(stances, CANONICAL, np.random.default_rng(0), phrases)
+
+
+def _random_truth(
+    names: Sequence[str], sided: frozenset[str], rng: np.random.Generator
+) -> dict[str, str]:
+    share = rng.uniform(0.2, 0.8)
+    return {name: _asserted(name, sided, rng) if rng.random() < share else "absent" for name in names}
+
+
+def _asserted(name: str, sided: frozenset[str], rng: np.random.Generator) -> str:
+    return SIDES[int(rng.integers(3))] if name in sided else "present"
+
+
+def _reader(
+    truth: Mapping[str, str], sided: frozenset[str], rng: np.random.Generator
+) -> dict[str, str]:
+    skill, silence = rng.uniform(0.5, 1.0), rng.uniform(0.0, 0.5)
+    said: dict[str, str] = {}
+    for name, value in truth.items():
+        if rng.random() < skill:
+            stance = value
+        else:
+            stance = "absent" if value != "absent" else _asserted(name, sided, rng)
+        if stance == "absent":
+            if rng.random() < silence:
+                continue
+            if rng.random() < 0.1 and name != "No Finding":
+                stance = "uncertain"
+        said[name] = stance
+    return said

@@ -1,0 +1,223 @@
+"""Pretrains the small base student: `python -m driftbound.phantom_base.make`, about an hour on two cores."""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import LlavaForConditionalGeneration, LlavaProcessor
+
+from driftbound.domains.phantom.drawing import draw
+from driftbound.domains.phantom.findings import SIDED_SIGNS, SIGN_NAMES
+from driftbound.learning.architecture import IMAGE_SIZE, PATCH, build_model, build_processor, train_tokenizer
+from driftbound.phantom_base import corpus
+from driftbound.phantom_base.corpus import Row
+from driftbound.progress import bar, say
+
+CHECKPOINT = Path(__file__).parent / "checkpoint"
+IGNORE = -100
+MERGE_STOCK = 64
+IMAGE_TOKENS = (IMAGE_SIZE // PATCH) ** 2
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Phantoms that carry signs drawn at random: no finding stands behind them."""
+
+    signs: list[dict[str, str]]
+    pixels: NDArray[np.float16]
+    """(images, height, width), normalised as the processor does; the three channels are alike."""
+
+
+def make_pool(size: int, processor: LlavaProcessor, seed: int) -> Pool:
+    """Draw ``size`` phantoms, one in five as the other scanner would show them."""
+    rng = np.random.default_rng([seed, 11])
+    signs, pixels = [], []
+    with bar("drawing phantoms", size) as advance:
+        for number in range(size):
+            share = rng.uniform(0.15, 0.6)
+            drawn = {name: _sign(name, share, rng) for name in SIGN_NAMES}
+            film = draw(drawn, int(rng.integers(2**31)), "other" if number % 5 == 4 else "first")
+            values = processor.image_processor(film, return_tensors="np")["pixel_values"]
+            signs.append(drawn)
+            pixels.append(values[0, 0].astype(np.float16))
+            advance()
+    return Pool(signs, np.stack(pixels))
+
+
+def _sign(name: str, share: float, rng: np.random.Generator) -> str:
+    if rng.random() >= share:
+        return "absent"
+    return corpus.SIDES[int(rng.integers(3))] if name in SIDED_SIGNS else "present"
+
+
+def encode(rows: Sequence[Row], pool: Pool, processor: LlavaProcessor) -> dict[str, Tensor]:
+    """Rows as one right-padded batch; labels on the answer and its end token only."""
+    tokenizer = processor.tokenizer
+    user, assistant, end, image, pad = tokenizer.convert_tokens_to_ids(
+        ["<|user|>", "<|assistant|>", "<|end|>", "<image>", "<|pad|>"]
+    )
+    ids, labels, pixels = [], [], []
+    for row in rows:
+        picture = [image] * IMAGE_TOKENS if row.image is not None else []
+        prompt = [user, *picture, *tokenizer(row.question)["input_ids"], end, assistant]
+        answer = [*tokenizer(row.answer)["input_ids"], end]
+        ids.append(prompt + answer)
+        labels.append([IGNORE] * len(prompt) + answer)
+        if row.image is not None:
+            pixels.append(pool.pixels[row.image])
+    longest = max(map(len, ids))
+    batch = {
+        "input_ids": torch.tensor([i + [pad] * (longest - len(i)) for i in ids]),
+        "labels": torch.tensor([i + [IGNORE] * (longest - len(i)) for i in labels]),
+        "attention_mask": torch.tensor([[1] * len(i) + [0] * (longest - len(i)) for i in ids]),
+    }
+    if pixels:
+        grey = torch.from_numpy(np.stack(pixels).astype(np.float32))
+        batch["pixel_values"] = grey[:, None].expand(-1, 3, -1, -1).contiguous()
+    return batch
+
+
+def draw_rows(
+    pool: Pool, kind: str, count: int, rng: np.random.Generator, readers: int = corpus.MOST_READERS
+) -> list[Row]:
+    """``count`` examples of one kind: ``signs``, ``yes_no``, ``merge`` or ``textbook``.
+
+    Merges have up to ``readers`` texts; they are drawn in plenty and neighbours by length taken, so
+    that a batch pads little.
+    """
+    rows: list[Row] = []
+    if kind == "merge" and count < MERGE_STOCK:
+        stock = draw_rows(pool, kind, MERGE_STOCK, rng, readers)
+        stock.sort(key=lambda row: len(row.question))
+        start = int(rng.integers(MERGE_STOCK // count)) * count
+        return stock[start : start + count]
+    book = corpus.textbook()
+    for _ in range(count):
+        image = int(rng.integers(len(pool.signs)))
+        if kind == "signs":
+            rows.append(Row(corpus.SIGN_QUESTION, corpus.signs_report(pool.signs[image]), image))
+        elif kind == "yes_no":
+            rows.append(corpus.yes_no(pool.signs[image], image, rng))
+        elif kind == "merge":
+            signs = pool.signs[image] if rng.random() < 0.15 else None
+            rows.append(corpus.merging(image, rng, signs, readers))
+        else:
+            rows.append(book[int(rng.integers(len(book)))])
+    return rows
+
+
+PLAN = {"signs": 20, "yes_no": 8, "textbook": 2, "merge": 8}
+"""Rows of each kind per step."""
+
+
+def pretrain(
+    model: LlavaForConditionalGeneration,
+    processor: LlavaProcessor,
+    pool: Pool,
+    held: Pool,
+    *,
+    steps: int,
+    rate: float,
+    seed: int,
+    save: Path,
+) -> None:
+    """AdamW with a warm-up and a cosine, bf16 arithmetic on fp32 weights."""
+    rng = np.random.default_rng([seed, 12])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.02)
+    started, seen = time.monotonic(), dict.fromkeys(PLAN, 0.0)
+    with bar("pretraining", steps) as advance:
+        for step in range(steps):
+            for group in optimizer.param_groups:
+                progress = step / steps
+                group["lr"] = rate * min(1.0, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * progress))
+            readers = corpus.MOST_READERS if step > 0.35 * steps else 4
+            for kind, count in PLAN.items():
+                batch = encode(draw_rows(pool, kind, count, rng, readers), pool, processor)
+                with torch.autocast("cpu", torch.bfloat16):
+                    loss = model(**batch, use_cache=False).loss
+                loss.backward()
+                seen[kind] = 0.95 * seen[kind] + 0.05 * loss.item() if step else loss.item()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            advance(1, " ".join(f"{kind} {value:.3f}" for kind, value in seen.items()))
+            if step % 100 == 99:
+                skills = check(model, processor, held, seed)
+                spent = time.monotonic() - started
+                say(f"step {step + 1}, {spent:.0f} s: " + json.dumps(seen | skills))
+                write(model, processor, save, {"steps": step + 1, "seed": seed, **skills})
+                model.train()
+
+
+@torch.no_grad()
+def check(
+    model: LlavaForConditionalGeneration, processor: LlavaProcessor, held: Pool, seed: int
+) -> dict[str, float]:
+    """Teacher-forced accuracy of the value tokens on images and readers never trained on."""
+    model.eval()
+    rng = np.random.default_rng([seed, 13])
+    values = {
+        processor.tokenizer.convert_tokens_to_ids("Ġ" + word)
+        for word in ("absent", "present", "left", "right", "bilateral", "normal", "abnormal")
+    }
+    result = {}
+    for kind in ("signs", "merge"):
+        hits: list[float] = []
+        asserted: list[float] = []
+        absent = processor.tokenizer.convert_tokens_to_ids("Ġabsent")
+        for _ in range(4):
+            batch = encode(draw_rows(held, kind, 16, rng), held, processor)
+            with torch.autocast("cpu", torch.bfloat16):
+                guess = model(**batch, use_cache=False).logits[:, :-1].argmax(-1)
+            label = batch["labels"][:, 1:]
+            slot = torch.isin(label, torch.tensor(sorted(values)))
+            hits += (guess == label)[slot].float().tolist()
+            asserted += (guess == label)[slot & (label != absent)].float().tolist()
+        result[f"{kind}_accuracy"] = round(float(np.mean(hits)), 4)
+        result[f"{kind}_accuracy_where_asserted"] = round(float(np.mean(asserted)), 4)
+    return result
+
+
+def write(
+    model: LlavaForConditionalGeneration, processor: LlavaProcessor, folder: Path, facts: dict[str, object]
+) -> None:
+    """An ordinary checkpoint folder in half precision, and what is known about it."""
+    state = {name: value.half() for name, value in model.state_dict().items()}
+    model.save_pretrained(folder, state_dict=state)
+    processor.save_pretrained(folder)
+    (folder / "pretraining.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make the checkpoint; the same arguments give the same weights on the same machine."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=2200)
+    parser.add_argument("--images", type=int, default=6000)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=20251004)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=CHECKPOINT)
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(given.seed)
+    tokenizer = train_tokenizer(corpus.words(), 1200)
+    processor = build_processor(tokenizer)
+    model = build_model(tokenizer)
+    
+    pool = make_pool(given.images, processor, given.seed)
+    held = make_pool(300, processor, given.seed + 1)
+    pretrain(
+        model, processor, pool, held, steps=given.steps, rate=given.rate, seed=given.seed, save=given.out
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""Pipeline: prepares the cases, runs the stages in order, skips what is finished, resumes what is not."""
+
+import fcntl
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from driftbound.config import Recipe
+from driftbound.domains.registry import load_domain
+from driftbound.errors import ConfigError, StoreError
+from driftbound.progress import say
+from driftbound.records import Case
+from driftbound.stages.context import Context
+from driftbound.store.disk import disk_errors
+from driftbound.store.folder import VERBS, RunFolder
+from driftbound.store.manifest import Manifest, sha256_file, sha256_tree
+from driftbound.store.plan import FILE, Plan, check_same, made_of
+from driftbound.store.tables import read_cases
+
+CASES = "cases"
+"""What the domain does before the first stage; its manifest lies in the root of the run."""
+
+READS: dict[str, tuple[str, ...]] = {
+    CASES: ("domain",),
+    "collect": ("domain", "teachers", "collect"),
+    "measure": ("domain", "teachers", "measure"),
+    "bootstrap": ("domain", "teachers", "bootstrap"),
+    "synthesize": ("domain", "teachers", "synthesize"),
+    "align": ("domain", "teachers", "align"),
+    "evaluate": ("domain", "teachers", "evaluate"),
+    "report": ("name", "domain", "teachers", *VERBS),
+}
+"""Which tables of the recipe each stage reads (and the seed, which all do)."""
+
+HOW = frozenset(
+    {
+        "teachers.api_key_env",
+        "collect.concurrency",
+        "collect.timeout_s",
+        "collect.retries",
+        "collect.max_failed",
+        "bootstrap.save_steps",
+        "align.save_steps",
+    }
+)
+"""Keys that say how the work is done, not what comes out: changing them (or ``threads``) redoes nothing."""
+
+
+class Stage(Protocol):
+    """What every module in ``stages/`` offers."""
+
+    def inputs(self, context: Context) -> dict[str, str]:
+        """Content hashes of what the stage reads, by name."""
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Do the work, going on where a killed run stopped; returns facts for the manifest."""
+
+
+def run(
+    recipe: Recipe, runs: Path, *, name: str = "", start: str = "", only: str = "", force: bool = False
+) -> RunFolder:
+    """Run a recipe in ``runs/<name>`` (``name`` defaults to the recipe's) and return the run folder.
+
+    ``start`` redoes from this stage on, ``only`` runs just this one, ``force`` redoes everything
+    (with ``only``: that stage). Raises a ``DriftboundError``: ``ConfigError`` for impossible
+    options, ``StoreError`` for a folder of another recipe, in use, unwritable or full, and
+    whatever a stage raises.
+    """
+    _check_options(name, start, only, force)
+    domain = load_domain(recipe.domain, recipe.seed)
+    context = Context(recipe, RunFolder(runs / (name or recipe.name)), domain)
+    with disk_errors(context.folder.root), _locked(context.folder.root):
+        sensitivity = _prepare_cases(context, redo=force and not only)
+        for verb in VERBS:
+            if verb == start:
+                _remove(context.folder, VERBS[VERBS.index(verb) :])
+            if verb == only and force:
+                _remove(context.folder, (verb,))
+            _run_stage(context, verb, sensitivity, only=only)
+            if verb == only:
+                break
+    return context.folder
+
+
+def recipe_part(recipe: Recipe, stage: str) -> dict[str, Any]:
+    """The keys of the recipe that decide what ``stage`` produces, the seed apart."""
+    whole = recipe.model_dump(mode="json")
+    return {table: _without_how(whole[table], table) for table in READS[stage]}
+
+
+def stage_module(verb: str) -> Stage:
+    """The module of a stage, imported when it is needed."""
+    return cast(Stage, import_module(f"driftbound.stages.{verb}"))
+
+
+def _check_options(name: str, start: str, only: str, force: bool) -> None:
+    if name and (name in (".", "..") or "/" in name):
+        raise ConfigError(f"--name {name!r} is no plain folder name. Put the folder into --runs.")
+    for option, verb in (("--from", start), ("--only", only)):
+        if verb and verb not in VERBS:
+            near = get_close_matches(verb, VERBS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"stages: {', '.join(VERBS)}."
+            raise ConfigError(f"{option}: no stage is called {verb!r}; {hint}")
+    if start and (only or force):
+        raise ConfigError("--from cannot be combined with --only or --force. Give one of them.")
+
+
+def _without_how(value: Any, path: str) -> Any:
+    if isinstance(value, dict):
+        kept = [key for key in value if f"{path}.{key}" not in HOW]
+        return {key: _without_how(value[key], f"{path}.{key}") for key in kept}
+    if isinstance(value, list):
+        return [_without_how(item, path) for item in value]
+    return value
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Hold the run folder for this process; the lock dies with the process, however it ends."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".lock").open("a", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(
+                f"another driftbound is working on {root}. Wait for it, or choose another --name."
+            ) from None
+        yield
+
+
+def _prepare_cases(context: Context, *, redo: bool) -> str:
+    """Have the domain write its cases unless they are there; returns their sensitivity."""
+    folder = context.folder
+    plan = Plan(CASES, recipe_part(context.recipe, CASES), {}, context.recipe.seed)
+    made = made_of(folder.root)
+    if made is not None and redo:
+        _remove_all(folder, plan)
+        made = None
+    if made is not None:
+        check_same(folder.root, made.plan, plan, redo="--force")
+        if made.finished:
+            return _sensitivity(read_cases(folder.cases))
+    say(f"cases: {context.domain.name}")
+    started = time.monotonic()
+    spent = made.seconds if made is not None else 0.0
+    plan.write(folder.root, seconds=spent)
+    context.domain.write_cases(folder.root, folder.truth)
+    cases = read_cases(folder.cases)
+    outputs = {"cases.parquet": sha256_file(folder.cases), "images": sha256_tree(folder.root / "images")}
+    facts = {"cases": len(cases), "seconds": round(spent + time.monotonic() - started, 3)}
+    _finish(folder.root, plan, outputs, facts, _sensitivity(cases))
+    return _sensitivity(cases)
+
+
+def _run_stage(context: Context, verb: str, sensitivity: str, *, only: str) -> None:
+    """Skip, run or resume one stage; with ``only``, every other one must be finished already."""
+    folder, module = context.folder.stage(verb), stage_module(verb)
+    plan = Plan(verb, recipe_part(context.recipe, verb), module.inputs(context), context.recipe.seed)
+    made = made_of(folder)
+    if made is not None:
+        check_same(folder, made.plan, plan, redo=f"--from {verb} or --force")
+    if made is not None and made.finished:
+        if only in ("", verb):
+            say(f"{verb}: finished before (took {made.seconds:.0f} s), skipped")
+        return
+    if only not in ("", verb):
+        raise StoreError(
+            f"{folder}: {only} needs {verb}, which has not finished. "
+            f"Run `driftbound {verb}` first, or `driftbound run` without --only."
+        )
+    say(f"{verb}: {'goes on' if made is not None else 'starts'}")
+    spent = made.seconds if made is not None else 0.0
+    plan.write(folder, seconds=spent)
+    started = time.monotonic()
+    try:
+        facts = module.run(context)
+    except BaseException:
+        plan.write(folder, seconds=spent + time.monotonic() - started)
+        raise
+    seconds = round(spent + time.monotonic() - started, 3)
+    _finish(folder, plan, _hashes(folder), {**facts, "seconds": seconds}, sensitivity)
+    say(f"{verb}: done in {seconds:.0f} s")
+
+
+def _finish(
+    folder: Path, plan: Plan, outputs: dict[str, str], facts: dict[str, Any], sensitivity: str
+) -> None:
+    """The manifest, written last; then the plan has served."""
+    manifest = Manifest.of(
+        plan.stage,
+        config=plan.config,
+        inputs=plan.inputs,
+        seed=plan.seed,
+        outputs=outputs,
+        facts=facts,
+        sensitivity=sensitivity,
+    )
+    manifest.write(folder)
+    (folder / FILE).unlink(missing_ok=True)
+
+
+def _sensitivity(cases: Sequence[Case]) -> str:
+    """The strictest of all cases: it travels on with whatever is made of them."""
+    return "credentialed" if any(case.sensitivity != "public" for case in cases) else "public"
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Content hash of every file that the stage left, by path within its folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
+
+
+def _remove(folder: RunFolder, verbs: tuple[str, ...]) -> None:
+    for verb in verbs:
+        _drop(folder.stage(verb))
+
+
+def _remove_all(folder: RunFolder, plan: Plan) -> None:
+    """Everything that a run makes; at no moment does the folder look like one that is no run."""
+    _remove(folder, VERBS)
+    plan.write(folder.root, seconds=0.0)
+    (folder.root / "manifest.json").unlink(missing_ok=True)
+    folder.cases.unlink(missing_ok=True)
+    _drop(folder.root / "images")
+
+
+def _drop(path: Path) -> None:
+    """Remove a folder so that, killed half-way, it does not pass for a finished one."""
+    doomed = path.with_name(f".{path.name}.removed")
+    if doomed.exists():
+        shutil.rmtree(doomed)
+    if path.exists():
+        path.rename(doomed)
+        shutil.rmtree(doomed)

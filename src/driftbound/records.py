@@ -1,0 +1,155 @@
+"""Records: what the stages hand to each other. They only remember; reading and scoring live elsewhere."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """What became of one question to one teacher."""
+
+    OK = "ok"  # used to bootstrap, in the consensus context and as a negative
+    TRUNCATED = "truncated"  # the same, never with an end token
+    REFUSED = "refused"  # counted, not used
+    EMPTY = "empty"  # counted, not used
+    FAILED = "failed"  # counted, not used, asked again by the next collect
+
+    @property
+    def usable(self) -> bool:
+        """Whether the text is an opinion that may train, inform or oppose."""
+        return self in (Status.OK, Status.TRUNCATED)
+
+    @property
+    def final(self) -> bool:
+        """Whether asking again would be pointless."""
+        return self is not Status.FAILED
+
+
+class Polarity(StrEnum):
+    """What a claim says of its finding."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    UNCERTAIN = "uncertain"
+
+
+class Vote(StrEnum):
+    """A teacher's stand on one claim slot (case, finding, attribute)."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    UNCERTAIN = "uncertain"
+    OMITTED = "omitted"
+    REFUSED = "refused"
+
+
+class ClaimStatus(StrEnum):
+    """What the teachers together say of one claim slot."""
+
+    AGREED = "agreed"
+    CONFLICTING = "conflicting"
+    UNDECIDED = "undecided"
+
+
+SPLITS = ("train", "validation", "test", "test_scanner")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """Image(s) and prompt: what is asked."""
+
+    case_id: str
+    cluster: str
+    """Patient or document: the unit of resampling."""
+    split: str
+    prompt: str
+    images: tuple[str, ...]
+    """Paths relative to the folder of ``cases.parquet``."""
+    sensitivity: str = "public"
+    """``public`` or ``credentialed``."""
+    prompt_discloses: tuple[str, ...] = ()
+    """What the prompt gives away; never scored for this stream."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    """One teacher's answer to one case, exactly as received."""
+
+    case_id: str
+    teacher: str
+    status: Status
+    text: str = ""
+    sample: int = 0
+    """Sample 0 trains; further samples serve the noise floor."""
+    wave: int = 0
+    """Which round of asking."""
+    finish_reason: str = ""
+    model: str = ""
+    """Model asked for."""
+    version: str = ""
+    """Model that the endpoint says has answered."""
+    params: str = "{}"
+    """Sampling settings, as JSON."""
+    request_hash: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    latency_s: float = 0.0
+    created_at: str = ""
+    """UTC, ISO 8601."""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What one step of a text asserts."""
+
+    finding: str
+    attribute: str
+    """``presence`` or ``side``."""
+    value: str
+    """For presence ``present``, ``absent`` or ``uncertain``; for side ``left``, ``right`` or ``both``."""
+    polarity: Polarity
+    start: int
+    """Span in code points of the text."""
+    end: int
+    step: int
+    """Number of the sentence (or bullet) in the text, from 0."""
+    echo: bool = False
+    """Whether it only repeats the prompt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Negative:
+    """One teacher's trajectory as the consensus's rival in a group."""
+
+    teacher: str
+    text: str
+    status: Status
+    valid: bool
+    weight: float = 1.0
+    spans: tuple[tuple[int, int, float], ...] = ()
+    """``(start, end, weight)`` in code points; empty: every token counts fully."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """One training example of align: a case, its consensus and its N trajectories."""
+
+    case_id: str
+    split: str
+    consensus: str
+    negatives: tuple[Negative, ...]
+    """One per teacher, in the recipe's order: a column is a teacher."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is anything to prefer the consensus over."""
+        return any(negative.valid for negative in self.negatives)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A number with its 95 % interval; ``nan`` where there is nothing to say."""
+
+    mean: float
+    low: float
+    high: float

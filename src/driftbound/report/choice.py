@@ -1,0 +1,199 @@
+"""Choice of the cases that the page shows: each for a reason, and the reason is said."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from driftbound.records import Case, ClaimStatus, Status, Trajectory
+from driftbound.report.spans import Slots
+
+Finding = tuple[float, str]
+"""Weight of a reason on one case, and the reason in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """One answer as evaluate judged it."""
+
+    text: str
+    status: str
+    correct: Mapping[str, bool]
+    """Finding -> right or wrong; what is not scored is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseRecord:
+    """All that the run knows of one case."""
+
+    case: Case
+    teachers: Mapping[str, Trajectory] = field(default_factory=dict)
+    """In the recipe's order."""
+    slots: Slots = field(default_factory=dict)
+    consensus: str | None = None
+    predictions: Mapping[str, Prediction] = field(default_factory=dict)
+    """By row of the results table; teachers under their own names."""
+    truth: Mapping[str, str] = field(default_factory=dict)
+    """Finding -> value, as evaluate passes it on; empty where the case is not held out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """A case and why it is shown."""
+
+    record: CaseRecord
+    reason: str
+    why: str
+
+
+def choose(records: Sequence[CaseRecord], headline: Sequence[str], count: int) -> list[Chosen]:
+    """Up to ``count`` cases: in turn the strongest case of each reason that is not shown already.
+
+    Held-out cases are preferred, as only they have students' answers. Ties go to the case that
+    was asked first, so that the choice is reproducible.
+    """
+    pool = [record for record in records if record.predictions] or [r for r in records if r.teachers]
+    first_split = pool[0].case.split if pool else ""
+    reasons = {**_REASONS, "From another split": _other_split(first_split)}
+    ranked: dict[str, list[tuple[float, int, str]]] = {}
+    for reason, judge in reasons.items():
+        found = [(judge(record, headline), index) for index, record in enumerate(pool)]
+        ranked[reason] = sorted(
+            ((said[0], index, said[1]) for said, index in found if said is not None),
+            key=lambda item: (-item[0], item[1]),
+        )
+    chosen: list[Chosen] = []
+    taken: set[int] = set()
+    while len(chosen) < count and any(ranked.values()):
+        for reason, waiting in ranked.items():
+            while waiting and waiting[0][1] in taken:
+                waiting.pop(0)
+            if waiting and len(chosen) < count:
+                _, index, why = waiting.pop(0)
+                taken.add(index)
+                chosen.append(Chosen(record=pool[index], reason=reason, why=why))
+    return chosen
+
+
+def share_right(record: CaseRecord, finding: str) -> float | None:
+    """Share of the teachers who answered that are right on ``finding``; ``None`` if nobody was judged."""
+    judged = [
+        record.predictions[name].correct[finding]
+        for name, trajectory in record.teachers.items()
+        if trajectory.status.usable and finding in _correct(record, name)
+    ]
+    return sum(judged) / len(judged) if judged else None
+
+
+def _conflict(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
+    slots = [key for key, slot in record.slots.items() if slot.status == ClaimStatus.CONFLICTING]
+    named = ", ".join(dict.fromkeys(finding for finding, _ in slots))
+    why = f"The teachers contradict each other on {len(slots)} of {len(record.slots)} points: {named}."
+    return (len(slots), why) if slots else None
+
+
+def _student_right(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
+    found = [f for f in _right(record, "aligned", headline) if _most(record, f) is False]
+    why = f"The aligned student is right where most teachers are wrong: {', '.join(found)}."
+    return (len(found), why) if found else None
+
+
+def _against_majority(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
+    rightly = [f for f in _right(record, "consensus", headline) if _most(record, f) is False]
+    wrongly = [f for f in _wrong(record, "consensus", headline) if _most(record, f) is True]
+    said = [f"{f} (rightly)" for f in rightly] + [f"{f} (wrongly)" for f in wrongly]
+    why = f"The consensus goes against most teachers: {', '.join(said)}."
+    return (len(said), why) if said else None
+
+
+def _student_wrong(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
+    wrong = _wrong(record, "aligned", headline)
+    alone = [f for f in wrong if _most(record, f) is True]
+    why = f"The aligned student is wrong on {', '.join(wrong)}" + (
+        f"; most teachers are right on {', '.join(alone)}." if alone else "."
+    )
+    return (len(alone) + len(wrong) / 100, why) if wrong else None
+
+
+def _together_wrong(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
+    slots = record.slots
+    found = [
+        f
+        for f in headline
+        if (f, "presence") in slots
+        and slots[f, "presence"].status == ClaimStatus.AGREED
+        and _most(record, f) is False
+    ]
+    why = f"The teachers agree, and they are wrong: {', '.join(found)}."
+    return (len(found), why) if found else None
+
+
+def _refusal(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
+    named = [name for name, each in record.teachers.items() if each.status is Status.REFUSED]
+    why = f"{', '.join(named)} declined to answer; the others go on without."
+    return (len(named), why) if named else None
+
+
+def _learned(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
+    before = set(_wrong(record, "bootstrapped", headline))
+    found = [f for f in _right(record, "aligned", headline) if f in before]
+    why = f"The bootstrapped student was wrong, the aligned one is right: {', '.join(found)}."
+    return (len(found), why) if found else None
+
+
+def _lost(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
+    before = set(_right(record, "bootstrapped", headline))
+    found = [f for f in _wrong(record, "aligned", headline) if f in before]
+    why = f"The bootstrapped student was right, the aligned one is wrong: {', '.join(found)}."
+    return (len(found), why) if found else None
+
+
+def _sides(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
+    found = [f for (f, a), s in record.slots.items() if a == "side" and s.status == ClaimStatus.CONFLICTING]
+    why = f"The teachers see it on different sides: {', '.join(found)}."
+    return (len(found), why) if found else None
+
+
+def _calm(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
+    agreed = sum(slot.status == ClaimStatus.AGREED for slot in record.slots.values())
+    why = f"The teachers agree on {agreed} of {len(record.slots)} points, more than on other cases."
+    return (agreed / len(record.slots), why) if agreed else None
+
+
+def _other_split(first: str) -> Callable[[CaseRecord, Sequence[str]], Finding | None]:
+    def judge(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
+        said = _conflict(record, headline) if record.case.split != first else None
+        return (said[0], f"From {record.case.split}. {said[1]}") if said else None
+
+    return judge
+
+
+_REASONS: dict[str, Callable[[CaseRecord, Sequence[str]], Finding | None]] = {
+    "Largest conflict": _conflict,
+    "Aligned right, most teachers wrong": _student_right,
+    "Consensus against the majority": _against_majority,
+    "Aligned student wrong": _student_wrong,
+    "Agreed and wrong": _together_wrong,
+    "A refusal": _refusal,
+    "Put right by alignment": _learned,
+    "Lost in alignment": _lost,
+    "Left or right": _sides,
+    "Calm": _calm,
+}
+
+
+def _correct(record: CaseRecord, row: str) -> Mapping[str, bool]:
+    prediction = record.predictions.get(row)
+    return prediction.correct if prediction is not None else {}
+
+
+def _right(record: CaseRecord, row: str, headline: Sequence[str]) -> list[str]:
+    return [f for f in headline if _correct(record, row).get(f) is True]
+
+
+def _wrong(record: CaseRecord, row: str, headline: Sequence[str]) -> list[str]:
+    return [f for f in headline if _correct(record, row).get(f) is False]
+
+
+def _most(record: CaseRecord, finding: str) -> bool | None:
+    """Whether most teachers are right (True) or wrong (False); ``None`` on a tie or if unknown."""
+    share = share_right(record, finding)
+    return None if share is None or share == 0.5 else share > 0.5

@@ -1,0 +1,92 @@
+"""Trainings on the page: what the trainers logged, as curves with their numbers."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from driftbound.report.figures import curves
+from driftbound.report.tables import number
+
+LOSS = {"loss": "training loss", "eval_loss": "validation loss", "validation_loss": "validation loss"}
+SINGLE = {
+    "logp_consensus": "log p(consensus) per token, nats",
+    "margin": "margin over the hardest negative",
+    "accuracy": "accuracy against the hardest negative",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """One plot and a sentence about how to read it."""
+
+    title: str
+    note: str
+    figure: Markup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """First and last logged value of one quantity."""
+
+    name: str
+    first: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """One training, ready to print."""
+
+    verb: str
+    title: str
+    steps: int
+    charts: tuple[Chart, ...]
+    changes: tuple[Change, ...]
+    points: dict[str, list[tuple[float, float]]]
+    """The logged numbers behind the plots: quantity -> (step, value)."""
+
+
+def training(verb: str, title: str, rows: Sequence[Mapping[str, Any]], *, floor: float = math.nan) -> Training:
+    """Charts of whatever the rows of ``metrics.jsonl`` hold; a row without ``step`` counts by its place."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for place, row in enumerate(rows):
+        step = number(row.get("step"))
+        step = step if math.isfinite(step) else float(place)
+        for key, value in row.items():
+            if key not in ("step", "epoch") and math.isfinite(number(value)):
+                points.setdefault(str(key), []).append((step, number(value)))
+    steps = max((step for line in points.values() for step, _ in line), default=0)
+    changes = [Change(name=name, first=line[0][1], last=line[-1][1]) for name, line in points.items()]
+    return Training(
+        verb=verb,
+        title=title,
+        steps=round(steps),
+        charts=tuple(_charts(points, floor)),
+        changes=tuple(changes),
+        points=points,
+    )
+
+
+def _charts(points: Mapping[str, list[tuple[float, float]]], floor: float) -> list[Chart]:
+    charts: list[Chart] = []
+    loss = {label: points[key] for key, label in LOSS.items() if key in points}
+    if loss:
+        charts.append(Chart(title="loss", note="", figure=curves("loss", loss, strong="training loss")))
+    for key, title in SINGLE.items():
+        if key in points:
+            limited = key == "logp_consensus" and math.isfinite(floor)
+            note = f"training stops below the dashed floor, {floor:g}" if limited else ""
+            figure = curves(title, {key: points[key]}, level=floor if limited else math.nan)
+            charts.append(Chart(title=title, note=note, figure=figure))
+    rewards = {
+        "consensus" if key == "reward_consensus" else key.removeprefix("rewards/"): line
+        for key, line in points.items()
+        if key == "reward_consensus" or key.startswith("rewards/")
+    }
+    if rewards:
+        note = "consensus in colour, one grey line per teacher"
+        charts.append(Chart(title="rewards", note=note, figure=curves("rewards", rewards, strong="consensus")))
+    return charts

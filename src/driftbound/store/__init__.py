@@ -1,0 +1,1 @@
+"""Memory of a run: folders, manifests, streams and Parquet tables."""

@@ -1,0 +1,217 @@
+"""Tables: Parquet files with fixed schemas between the stages, written whole or not at all."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from driftbound.errors import CaseError, DriftboundError, StoreError
+from driftbound.records import SPLITS, Case, Claim, Group, Negative, Polarity, Status
+from driftbound.store.manifest import one_line, replacing
+
+SENSITIVITIES = ("public", "credentialed")
+
+_STRINGS = pa.list_(pa.string())
+CASES = pa.schema(
+    [
+        ("case_id", pa.string()),
+        ("cluster", pa.string()),
+        ("split", pa.string()),
+        ("prompt", pa.string()),
+        ("images", _STRINGS),
+        ("sensitivity", pa.string()),
+        ("prompt_discloses", _STRINGS),
+    ]
+)
+TRUTH = pa.schema([("case_id", pa.string()), ("finding", pa.string()), ("value", pa.string())])
+CLAIMS = pa.schema(
+    [
+        ("case_id", pa.string()),
+        ("teacher", pa.string()),
+        ("sample", pa.int64()),
+        ("n_steps", pa.int64()),
+        ("finding", pa.string()),
+        ("attribute", pa.string()),
+        ("value", pa.string()),
+        ("polarity", pa.string()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("step", pa.int64()),
+        ("echo", pa.bool_()),
+    ]
+)
+_SPAN = pa.struct([("start", pa.int64()), ("end", pa.int64()), ("weight", pa.float64())])
+_NEGATIVE = pa.struct(
+    [
+        ("teacher", pa.string()),
+        ("text", pa.string()),
+        ("status", pa.string()),
+        ("valid", pa.bool_()),
+        ("weight", pa.float64()),
+        ("spans", pa.list_(_SPAN)),
+    ]
+)
+GROUPS = pa.schema(
+    [
+        ("case_id", pa.string()),
+        ("split", pa.string()),
+        ("consensus", pa.string()),
+        ("negatives", pa.list_(_NEGATIVE)),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRow:
+    """A claim and whose it is."""
+
+    case_id: str
+    teacher: str
+    sample: int
+    n_steps: int
+    """Number of steps of the text that the claim stands in."""
+    claim: Claim
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
+    """Write rows under a schema. Raises ``StoreError`` when the file system refuses."""
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    with replacing(path) as partial:
+        pq.write_table(table, partial)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """All rows of a table. Raises ``StoreError`` when it is missing or unreadable."""
+    rows: list[dict[str, Any]] = _read(path, None, StoreError, "Run the stage that writes it.").to_pylist()
+    return rows
+
+
+def write_cases(path: Path, cases: Sequence[Case]) -> None:
+    """Write cases in the given order, which is the order of asking."""
+    write_rows(path, [asdict(case) for case in cases], CASES)
+
+
+def read_cases(path: Path) -> list[Case]:
+    """Cases in the order of asking.
+
+    Raises ``CaseError`` when the file is missing, unreadable or empty, when an id is empty or
+    there twice, or when a split or sensitivity is none that driftbound knows.
+    """
+    cure = "Let the domain write it again: delete the file and run again."
+    rows = _read(path, CASES, CaseError, cure).to_pylist()
+    if not rows:
+        raise CaseError(f"{path}: no case in it. {cure}")
+    seen: set[str] = set()
+    cases = []
+    for row in rows:
+        case = Case(**row | {name: tuple(row[name]) for name in ("images", "prompt_discloses")})
+        if not case.case_id or case.case_id in seen:
+            raise CaseError(
+                f"{path}: case id {case.case_id!r} is empty or there twice. Give each case its own."
+            )
+        if case.split not in SPLITS:
+            raise CaseError(
+                f"{path}: {case.case_id}: split {case.split!r} is none of {', '.join(SPLITS)}. Correct it."
+            )
+        if case.sensitivity not in SENSITIVITIES:
+            raise CaseError(
+                f"{path}: {case.case_id}: sensitivity {case.sensitivity!r} is neither public nor credentialed. "
+                "Correct it."
+            )
+        seen.add(case.case_id)
+        cases.append(case)
+    return cases
+
+
+def write_truth(path: Path, truth: Mapping[str, Mapping[str, str]]) -> None:
+    """Write ground truth: case -> finding -> value."""
+    rows = [
+        {"case_id": case_id, "finding": finding, "value": value}
+        for case_id, values in truth.items()
+        for finding, value in values.items()
+    ]
+    write_rows(path, rows, TRUTH)
+
+
+def read_truth(path: Path) -> dict[str, dict[str, str]]:
+    """Ground truth: case -> finding -> value. Raises ``CaseError``."""
+    cure = "Put the truth file back beside the run folder; only evaluate needs it."
+    truth: dict[str, dict[str, str]] = {}
+    for row in _read(path, TRUTH, CaseError, cure).to_pylist():
+        truth.setdefault(row["case_id"], {})[row["finding"]] = row["value"]
+    if not truth:
+        raise CaseError(f"{path}: no truth in it. {cure}")
+    return truth
+
+
+def write_claims(path: Path, rows: Sequence[ClaimRow]) -> None:
+    """Write claims in the given order."""
+    flat = [
+        {"case_id": row.case_id, "teacher": row.teacher, "sample": row.sample, "n_steps": row.n_steps}
+        | asdict(row.claim)
+        for row in rows
+    ]
+    write_rows(path, flat, CLAIMS)
+
+
+def read_claims(path: Path) -> list[ClaimRow]:
+    """Claims in the order they were written. Raises ``StoreError``."""
+    own = tuple(each.name for each in fields(Claim))
+    rows = _read(path, CLAIMS, StoreError, "Run 'driftbound measure' with this recipe first.").to_pylist()
+    return [
+        ClaimRow(
+            case_id=row["case_id"],
+            teacher=row["teacher"],
+            sample=row["sample"],
+            n_steps=row["n_steps"],
+            claim=Claim(**{name: row[name] for name in own} | {"polarity": Polarity(row["polarity"])}),
+        )
+        for row in rows
+    ]
+
+
+def write_groups(path: Path, groups: Sequence[Group]) -> None:
+    """Write groups in the given order; spans are ``start``, ``end`` (code points) and ``weight``."""
+    names = ("start", "end", "weight")
+    rows = []
+    for group in groups:
+        row = asdict(group)
+        for negative in row["negatives"]:
+            negative["spans"] = [dict(zip(names, span, strict=True)) for span in negative["spans"]]
+        rows.append(row)
+    write_rows(path, rows, GROUPS)
+
+
+def read_groups(path: Path) -> list[Group]:
+    """Groups in the order they were written. Raises ``StoreError``."""
+    rows = _read(path, GROUPS, StoreError, "Run 'driftbound synthesize' with this recipe first.").to_pylist()
+    return [Group(**row | {"negatives": tuple(map(_negative, row["negatives"]))}) for row in rows]
+
+
+def _negative(row: dict[str, Any]) -> Negative:
+    spans = tuple((span["start"], span["end"], span["weight"]) for span in row["spans"])
+    return Negative(**row | {"status": Status(row["status"]), "spans": spans})
+
+
+def _read(path: Path, schema: pa.Schema | None, kind: type[DriftboundError], cure: str) -> pa.Table:
+    """A table, its columns checked against ``schema``; raises ``kind``."""
+    if not path.is_file():
+        raise kind(f"{path}: no such file. {cure}")
+    try:
+        # One file, not a data set: a path with "key=value" in it must not add columns.
+        table = pq.ParquetFile(path).read()
+        if schema is None:
+            return table
+        missing = [name for name in schema.names if name not in table.column_names]
+        if missing:
+            raise kind(f"{path}: column {missing[0]!r} is missing. {cure}")
+        table = table.select(schema.names).cast(schema)
+    except (OSError, pa.ArrowException) as error:
+        raise kind(f"{path}: not a readable Parquet file ({one_line(error)}). {cure}") from error
+    for name in schema.names:
+        if table.column(name).null_count:
+            raise kind(f"{path}: column {name!r} has empty cells. {cure}")
+    return table
