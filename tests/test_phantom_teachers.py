@@ -24,7 +24,6 @@ from driftbound.domains.phantom.reliability import (
     unreached,
 )
 from driftbound.domains.phantom.teachers import answer, opinions, shared_uniforms, tell
-from driftbound.records import Claim
 
 N = 4000
 SEED = 5
@@ -32,7 +31,7 @@ DRIFTING = ("gpt-5", "sonnet-4", "qwen-vl-max", "grok-4", "glm-4.5v")
 STEADY = ("gemini-2.5", "moonshot-v1")
 
 
-@dataclass
+@dataclass(slots=True)
 class Reading:
     """One answer as the scorer sees it."""
 
@@ -40,11 +39,13 @@ class Reading:
     text: str
     version: str
     refused: bool
-    claims: list[Claim]
+    presence: tuple[tuple[str, str], ...]
+    """Finding and value, in order of the text; nothing of a refusal."""
+    sides: tuple[tuple[str, str], ...]
 
     @property
     def asserted(self) -> set[str]:
-        return {c.finding for c in self.claims if c.attribute == "presence" and c.value == "present"}
+        return {finding for finding, value in self.presence if value == "present"}
 
     def right(self, finding: str) -> bool:
         """Omitted and uncertain count as absent, a refusal as wrong."""
@@ -63,7 +64,12 @@ def readings(phantoms) -> dict[str, list[Reading]]:
     def read(teacher: str, position: int) -> Reading:
         text, version, _ = answer(teacher, phantoms[position], position, N, SEED)
         refused = is_refusal(text)
-        return Reading(phantoms[position], text, version, refused, [] if refused else claims(text))
+        found = [] if refused else claims(text)
+        presence, sides = (
+            tuple((c.finding, c.value) for c in found if c.attribute == attribute)
+            for attribute in ("presence", "side")
+        )
+        return Reading(phantoms[position], text, version, refused, presence, sides)
 
     return {teacher: [read(teacher, position) for position in range(N)] for teacher in TEACHERS}
 
@@ -197,7 +203,7 @@ def test_normal_means_nothing_but_devices(readings):
             assert ("No Finding" in reading.asserted) == (not abnormal)
             if "No Finding" in reading.asserted:
                 said_normal += 1
-                assert not any(c.value == "uncertain" for c in reading.claims)
+                assert "uncertain" not in dict(reading.presence).values()
     assert said_normal > 10
 
 
@@ -239,10 +245,10 @@ def test_drift_is_found_where_it_is_planted(readings, teacher):
     contrasts = []
     for reading in readings[teacher]:
         told = [
-            c for c in reading.claims
-            if c.attribute == "presence" and c.value != "uncertain" and c.finding != "No Finding"
+            (finding, value) for finding, value in reading.presence
+            if value != "uncertain" and finding != "No Finding"
         ]  # fmt: skip
-        wrong = [(c.value == "present") != (reading.phantom.findings[c.finding] != "absent") for c in told]
+        wrong = [(value == "present") != (reading.phantom.findings[f] != "absent") for f, value in told]
         late = [(index + 0.5) / len(told) >= change for index in range(len(told))]
         if any(late) and not all(late):
             after = np.mean([w for w, is_late in zip(wrong, late, strict=True) if is_late])
@@ -262,9 +268,8 @@ def test_step_and_finding_are_not_confounded(readings):
     for teacher in STEADY:
         where: dict[str, list[float]] = {finding: [] for finding in FINDINGS}
         for reading in readings[teacher]:
-            told = [c.finding for c in reading.claims if c.attribute == "presence"]
-            for index, finding in enumerate(told):
-                where[finding].append((index + 0.5) / len(told))
+            for index, (finding, _) in enumerate(reading.presence):
+                where[finding].append((index + 0.5) / len(reading.presence))
         for finding, positions in where.items():
             assert np.mean(positions) == pytest.approx(0.5, abs=0.03), finding
 
@@ -276,12 +281,12 @@ def test_wrong_sides_occur_and_are_followed(readings, teacher):
     first, later = [], []
     for reading in readings[teacher]:
         seen = False
-        for claim in (c for c in reading.claims if c.attribute == "side"):
-            truth = reading.phantom.findings[claim.finding]
+        for finding, value in reading.sides:
+            truth = reading.phantom.findings[finding]
             if truth in ("left", "right"):
-                wrong = claim.value != truth
+                wrong = value != truth
                 (later if seen else first).append(wrong)
-                seen = seen or (wrong and claim.value != "both")
+                seen = seen or (wrong and value != "both")
     assert np.mean(first) == pytest.approx(PLANTED[teacher].wrong_side, abs=0.03)
     assert np.mean(later) > np.mean(first) + 0.05
 

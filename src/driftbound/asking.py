@@ -7,6 +7,7 @@ from pathlib import Path
 from driftbound.config import DomainConfig
 from driftbound.domains.registry import load_domain
 from driftbound.errors import ConfigError, ModelError
+from driftbound.phantom_base import resolve_base
 from driftbound.progress import bar
 from driftbound.records import Case
 from driftbound.store.folder import RunFolder
@@ -35,7 +36,7 @@ def ask(
     asked = question or _question(folder)
     from driftbound.learning.policy import LocalPolicy
 
-    policy = LocalPolicy.load(checkpoint, threads=0)
+    policy = LocalPolicy.load(resolve_base(checkpoint), threads=0)
     answers = []
     with bar(f"asking {student}", len(images)) as advance:
         for path in images:
@@ -44,17 +45,12 @@ def ask(
     yield from zip(images, answers, strict=True)
 
 
-def find_student(student: str) -> tuple[Path, RunFolder | None]:
-    """Checkpoint folder of a student, and the run that it belongs to, if any."""
-    from driftbound.learning.models import resolve_base
-
-    path = Path(student)
-    if path.is_dir():
-        inside = RunFolder(path.resolve().parent.parent)
-        return path, inside if inside.cases.exists() else None
+def find_student(student: str) -> tuple[str, RunFolder | None]:
+    """What to load for a student, and the run that it belongs to, if any."""
     root, colon, which = student.rpartition(":")
-    if not colon:
-        return resolve_base(student), None
+    if Path(student).is_dir() or not colon:
+        around = RunFolder(Path(student).resolve().parent.parent)
+        return student, around if Path(student).is_dir() and around.cases.exists() else None
     folder = RunFolder(Path(root))
     if which not in STUDENTS:
         near = get_close_matches(which, STUDENTS, n=1)
@@ -64,10 +60,10 @@ def find_student(student: str) -> tuple[Path, RunFolder | None]:
         made = made_of(folder.stage("bootstrap"))
         if made is None:
             raise ModelError(f"{student}: {root} has no bootstrap stage. Name another run, or run it.")
-        return resolve_base(str(made.plan.config["bootstrap"]["base"])), folder
+        return str(made.plan.config["bootstrap"]["base"]), folder
     if Manifest.read(folder.stage(STUDENTS[which])) is None:
         raise ModelError(f"{student}: {STUDENTS[which]} has not finished in {root}. Run it, or name another.")
-    return folder.student(STUDENTS[which]), folder
+    return str(folder.student(STUDENTS[which])), folder
 
 
 def _question(folder: RunFolder | None) -> str:

@@ -53,7 +53,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
 
-RecipeFile = Annotated[Path, typer.Argument(help="Recipe file (YAML).", show_default=False)]
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).", show_default=False)]
 Runs = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
 Name = Annotated[str, typer.Option(help="Name of the run; else the recipe's.", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Redo what is finished.")]
@@ -134,7 +134,9 @@ for _verb in VERBS:
 
 @app.command(rich_help_panel="Looking")
 def show(
-    run: Annotated[Path, typer.Argument(help="Run folder, e.g. runs/demo.", show_default=False)],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run folder, e.g. runs/demo.", show_default=False)
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="The whole summary as JSON.")] = False,
 ) -> None:
     """Show the results table of a run."""
@@ -151,11 +153,14 @@ def ask(
     student: Annotated[
         str,
         typer.Argument(
+            metavar="STUDENT",
             help="Checkpoint folder, phantom-base, or RUN:base, RUN:bootstrapped, RUN:aligned.",
             show_default=False,
         ),
     ],
-    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
+    ],
     question: Annotated[str, typer.Option(help="Else the question of the field.", show_default=False)] = "",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 160,
 ) -> None:
@@ -168,7 +173,9 @@ def ask(
 
 @app.command(rich_help_panel="Looking")
 def doctor(
-    recipe: Annotated[Path | None, typer.Argument(help="Recipe to check too.", show_default=False)] = None,
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="RECIPE", help="Recipe to check too.", show_default=False)
+    ] = None,
     runs: Runs = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
@@ -183,7 +190,7 @@ def doctor(
     wrong = [check for check in checks if check.ok is False]
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise ConfigError(f"{wrong[0].name}: {wrong[0].said}. {wrong[0].cure}{more}")
+        raise ConfigError(f"{wrong[0].name}: {wrong[0].line}{more}")
 
 
 def shipped_recipe(name: str) -> Path:
@@ -210,9 +217,14 @@ def _summary(run: Path) -> dict[str, Any]:
 
 
 def _show_table(run: Path) -> None:
+    from driftbound.report.tables import headline_of, score_rows, splits_of
     from driftbound.report.terminal import headline
 
-    _stdout(headline(_summary(run)))
+    summary = _summary(run)
+    _stdout(headline(summary))
+    results = next(iter(splits_of(summary).values()))
+    for verdict in headline_of(results, score_rows(results, ())).verdicts:
+        typer.echo(verdict.sentence)
 
 
 def _stdout(table: Any) -> None:
@@ -227,3 +239,7 @@ def _complain(line: str) -> None:
     from rich.text import Text
 
     Console(stderr=True).print(Text(line, style="red"), soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -136,8 +136,9 @@ class AlignConfig(TrainingConfig):
     """Divide each log-ratio by the answer's number of tokens."""
     keep_refusals: bool = False
     """Keep refusals as negatives, as the paper seems to."""
-    floor: float = Field(-3.0, lt=0)
-    """Training stops when the mean log p(consensus) per token, in nats, falls below this."""
+    floor: float = Field(-1.0, lt=0)
+    """Training stops when the mean log p(consensus) per token, in nats, has fallen by this much below
+    its value under the reference (likelihood displacement)."""
 
 
 class EvaluateConfig(_Table):

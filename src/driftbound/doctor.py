@@ -35,6 +35,11 @@ class Check:
     ok: bool | None
     cure: str = ""
 
+    @property
+    def line(self) -> str:
+        """What was found and, where something must be put right, how."""
+        return f"{self.said}. {self.cure}" if self.ok is False and self.cure else self.said
+
 
 def examine(recipe: Path | None, runs: Path) -> list[Check]:
     """Look at the machine, the packages and, where one is given, the recipe."""
@@ -62,8 +67,7 @@ def as_table(checks: list[Check]) -> "Table":
     table.add_column(overflow="fold")
     for check in checks:
         word, style = marks[check.ok]
-        said = f"{check.said}. {check.cure}" if check.ok is False else check.said
-        table.add_row(Text(word, style=style), Text(check.name), Text(said))
+        table.add_row(Text(word, style=style), Text(check.name), Text(check.line))
     return table
 
 
@@ -133,8 +137,7 @@ def _recipe(path: Path) -> Iterator[Check]:
         recipe = Recipe.read(path)
         load_domain(recipe.domain, recipe.seed)
     except ConfigError as error:
-        said, _, cure = str(error).removeprefix(f"{path}: ").rpartition("; ")
-        yield Check("recipe", said or cure, False, cure if said else "Correct the recipe.")
+        yield Check("recipe", str(error), False)
         return
     domain = recipe.domain
     yield Check("recipe", f"{path} is valid", True)

@@ -1,0 +1,1 @@
+"""One trajectory per case out of many: prompts, synthesis and the gate."""

@@ -1,0 +1,1 @@
+"""The only door to the network: clients, and server processes on this machine."""

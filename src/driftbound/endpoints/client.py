@@ -2,9 +2,11 @@
 
 import asyncio
 import base64
+import contextlib
 import ipaddress
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -109,7 +111,9 @@ class Endpoint:
         """``name`` is the teacher's, for messages. Raises ``TeacherError`` on an impossible URL or key."""
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise TeacherError(f"{name}: base_url {shown(base_url)!r} is not an http(s) URL. Correct the recipe.")
+            raise TeacherError(
+                f"{name}: base_url {shown(base_url)!r} is not an http(s) URL. Correct the recipe."
+            )
         if not (key.isascii() and key.isprintable()):
             raise TeacherError(f"{name}: its key holds characters that no key has. Correct the variable.")
         self.name = name
@@ -183,12 +187,14 @@ class Endpoint:
                 error,
                 barred=status in (401, 403, 404),
                 retryable=status in (408, 409, 425, 429) or status >= 500,
-                retry_after_s=_retry_after(error.response.headers.get("retry-after")),
+                retry_after_s=_retry_after(error.response.headers),
             )
         except TimeoutError:
             return Failure(f"no answer within {self._timeout_s:g} s", barred=True, retryable=True)
         except openai.APIConnectionError as error:
-            return self._failure(error.__cause__ or error, barred=True, retryable=True)
+            cause = error.__cause__ or error
+            said = f"no connection: {str(cause) or type(cause).__name__}"
+            return self._failure(said, barred=True, retryable=True)
         except (openai.OpenAIError, ValueError) as error:
             return self._failure(error, barred=False, retryable=True)
         reply = _reply(given)
@@ -197,7 +203,7 @@ class Endpoint:
     def _failure(
         self, said: object, *, barred: bool, retryable: bool, retry_after_s: float | None = None
     ) -> Failure:
-        text = " ".join(str(said).split()) or type(said).__name__
+        text = " ".join(str(said).split())
         if self._key:
             text = text.replace(self._key, "***")
         reason = text.encode("utf-8", "replace").decode()[:_REASON_LENGTH]
@@ -243,16 +249,17 @@ def _count(value: object) -> int:
     return value if isinstance(value, int) and 0 <= value < 2**63 else 0
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Seconds that a ``Retry-After`` header asks for, in either of its forms."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            until = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return max(0.0, seconds) if seconds == seconds else None
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that ``Retry-After-Ms`` or else ``Retry-After`` (number or date) asks for.
+
+    >>> _retry_after({"retry-after": "2", "retry-after-ms": "20"}), _retry_after({"retry-after": "soon"})
+    (0.02, None)
+    """
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        with contextlib.suppress(ValueError):
+            seconds = float(headers.get(name, "")) / unit
+            return max(0.0, seconds) if math.isfinite(seconds) else None
+    with contextlib.suppress(ValueError):
+        until = parsedate_to_datetime(headers.get("retry-after", ""))
+        return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    return None

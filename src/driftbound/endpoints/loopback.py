@@ -30,7 +30,8 @@ def serving(command: Sequence[str], *, start_s: float = START_S) -> Iterator[str
             )
         except OSError as error:
             raise TeacherError(
-                f"scripted teachers ({command[0]}): cannot be started ({error.strerror}). Install driftbound again."
+                f"scripted teachers ({command[0]}): cannot be started ({error.strerror}). "
+                "Install driftbound again."
             ) from error
         try:
             url = _first_line(process, start_s)
@@ -66,7 +67,7 @@ def _first_line(process: subprocess.Popen[str], start_s: float) -> str:
 def _said(process: subprocess.Popen[str], log: IO[str], url: str) -> str:
     """What the server left to explain itself: its last line of complaint, or its exit status."""
     try:
-        status = f"exit status {process.wait(timeout=1)}"
+        status = f"exit status {process.wait(timeout=0.3)}"
     except subprocess.TimeoutExpired:
         status = "still running"
     log.seek(0)

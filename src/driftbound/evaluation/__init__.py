@@ -1,0 +1,1 @@
+"""Evaluation: answers of teachers and students against truth."""

@@ -1,8 +1,10 @@
 """Answers of students to held-out cases: generated in batches, each kept, so that a killed run goes on."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,22 @@ from driftbound.protocols import Policy
 from driftbound.records import Status
 from driftbound.store.tables import read_rows, write_rows
 
-_BATCH = pa.schema([("case_id", pa.string()), ("text", pa.string())])
+_BATCH = pa.schema([("case_id", pa.string()), ("text", pa.string()), ("truncated", pa.bool_())])
+
+
+CONSENSUS = "consensus"
+MAJORITY = "baseline:majority"
+ALWAYS_PRIOR = "baseline:always_prior"
+SHUFFLED = "baseline:bootstrapped_images_shuffled"
+STUDENTS = ("base", "bootstrapped", "aligned")
+"""Rows ``student:<name>``; those of the teachers are ``teacher:<name>``."""
+
+_NOTES = {
+    CONSENSUS: "uses teachers at test time",
+    MAJORITY: "uses teachers at test time",
+    ALWAYS_PRIOR: "gives the answer that is more frequent on these very cases; sees no image",
+    SHUFFLED: "the bootstrapped student, shown other patients' images",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +41,33 @@ class Answer:
     status: Status
 
 
+Answers = dict[str, list[Answer]]
+"""Row of the table -> its answers, in the order of the cases."""
+
+
+@runtime_checkable
+class _Marking(Protocol):
+    """A policy that knows which answers came to their end."""
+
+    def generate_marked(
+        self, questions: Sequence[str], images: Sequence[Sequence[Path]], *, max_new_tokens: int
+    ) -> list[tuple[str, bool]]:
+        """As ``Policy.generate``, with whether each answer came to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What a student wrote, and whether the token limit cut it off."""
+
+    text: str
+    truncated: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One student on the cases of one split."""
 
     row: str
-    """Name of the row, which is also a folder's."""
     split: str
     case_ids: tuple[str, ...]
     questions: tuple[str, ...]
@@ -44,32 +82,38 @@ def generate(
     batch_size: int,
     max_new_tokens: int,
     title: str,
-) -> list[list[str]]:
+) -> list[list[Text]]:
     """Greedy texts of every job, in its order of cases.
 
     Each batch is a file below ``partial``; what is there is not generated again, and the model is
-    loaded (once) only when something is missing.
+    loaded (once) only when something is missing. A policy that has ``generate_marked`` also tells
+    which texts came to their end; those of any other policy all count as ended.
     """
     policy: Policy | None = None
-    texts: list[list[str]] = []
+    texts: list[list[Text]] = []
     with bar(title, sum(len(job.case_ids) for job in jobs)) as advance:
         for job in jobs:
             texts.append([])
             for start in range(0, len(job.case_ids), batch_size):
-                batch = slice(start, start + batch_size)
-                path = partial / job.row / job.split / f"{start:06d}.parquet"
-                if path.exists():
-                    said = [str(row["text"]) for row in read_rows(path)]
-                else:
-                    policy = policy or load()
-                    said = policy.generate(
-                        job.questions[batch], job.images[batch], max_new_tokens=max_new_tokens
-                    )
-                    rows = zip(job.case_ids[batch], said, strict=True)
-                    write_rows(path, [{"case_id": name, "text": text} for name, text in rows], _BATCH)
+                path = partial / job.row.partition(":")[2] / job.split / f"{start:06d}.parquet"
+                if not path.exists():
+                    policy = load() if policy is None else policy
+                    batch = slice(start, start + batch_size)
+                    write_rows(path, _ask(policy, job, batch, max_new_tokens), _BATCH)
+                said = [Text(row["text"], row["truncated"]) for row in read_rows(path)]
                 texts[-1].extend(said)
                 advance(len(said))
     return texts
+
+
+def _ask(policy: Policy, job: Job, batch: slice, max_new_tokens: int) -> list[dict[str, str | bool]]:
+    asked = (job.questions[batch], job.images[batch])
+    if isinstance(policy, _Marking):
+        said = policy.generate_marked(*asked, max_new_tokens=max_new_tokens)
+    else:
+        said = [(text, True) for text in policy.generate(*asked, max_new_tokens=max_new_tokens)]
+    rows = zip(job.case_ids[batch], said, strict=True)
+    return [{"case_id": name, "text": text, "truncated": not ended} for name, (text, ended) in rows]
 
 
 def other_patients(clusters: Sequence[str], rng: np.random.Generator) -> list[int] | None:
@@ -94,3 +138,38 @@ def other_patients(clusters: Sequence[str], rng: np.random.Generator) -> list[in
     shown = np.empty(n, dtype=np.intp)
     shown[order] = np.roll(order, -most)
     return [int(other) for other in shown]
+
+
+def note(row: str, answers: Sequence[Answer]) -> str:
+    """What a reader must know of a row."""
+    said = [_NOTES[row]] if row in _NOTES else []
+    lost = sum(not answer.status.usable for answer in answers)
+    if lost:
+        said.append(f"{lost} of {len(answers)} not answered (refused, empty or missing): wrong everywhere")
+    return "; ".join(said)
+
+
+def prediction_rows(
+    answers: Answers,
+    split: str,
+    correct: Mapping[str, Sequence[Mapping[str, bool]]],
+    truth: Sequence[Mapping[str, str]],
+) -> list[dict[str, str]]:
+    """Every answer of a split as a row of ``predictions.parquet``.
+
+    ``correct`` (finding -> right or wrong) and ``truth`` (finding -> value) are written as JSON.
+    """
+    known = [json.dumps(values) for values in truth]
+    return [
+        {
+            "case_id": one.case_id,
+            "split": split,
+            "row": row,
+            "text": one.text,
+            "status": str(one.status),
+            "correct": json.dumps(right),
+            "truth": values,
+        }
+        for row, said in answers.items()
+        for one, right, values in zip(said, correct[row], known, strict=True)
+    ]

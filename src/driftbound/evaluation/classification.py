@@ -52,6 +52,8 @@ class Rates:
 class RowScore:
     """One row of the results table (teacher, student, consensus or baseline)."""
 
+    right: Bools
+    """(n, F)"""
     counts: NDArray[np.int64]
     """(F, 4) true positives, false positives, true negatives, false negatives."""
     rates: Rates
@@ -100,6 +102,7 @@ def score(graded: Sequence[Graded], key: Key, resamples: Resamples) -> RowScore:
     asserted = np.array([[s.get(f) in _ASSERTING for f in key.findings] for s in said]).reshape(shape)
     right = answered & (asserted == key.present)
     return RowScore(
+        right=right,
         counts=_confusion(right, key),
         rates=_rates(right, key, resamples),
         prevalence=_share(key.present & key.scored, key.scored),
@@ -107,6 +110,14 @@ def score(graded: Sequence[Graded], key: Key, resamples: Resamples) -> RowScore:
         side_accuracy=_side_accuracy(said, asserted, key, resamples),
         parsable=float(np.mean([one.parsable for one in graded])) if graded else float("nan"),
     )
+
+
+def judged(scored: RowScore, key: Key) -> list[dict[str, bool]]:
+    """Per case: finding -> right or wrong; what is not scored is missing."""
+    return [
+        {name: right for name, right, counts in zip(key.findings, row, used, strict=True) if counts}
+        for row, used in zip(scored.right.tolist(), key.scored.tolist(), strict=True)
+    ]
 
 
 def best(scores: Mapping[str, RowScore], columns: Sequence[int]) -> str | None:
@@ -167,4 +178,5 @@ def _side_accuracy(
 
 def _share(part: Bools, whole: Bools) -> NDArray[np.float64]:
     n = whole.sum(axis=0)
-    return np.divide(part.sum(axis=0), n, out=np.full(n.shape, np.nan), where=n > 0)
+    share: NDArray[np.float64] = np.divide(part.sum(axis=0), n, out=np.full(n.shape, np.nan), where=n > 0)
+    return share

@@ -3,9 +3,48 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from driftbound.evaluation.classification import Rates, RowScore
+from driftbound.evaluation.answers import MAJORITY, SHUFFLED
+from driftbound.evaluation.classification import Rates, RowScore, best
 from driftbound.records import Estimate
 from driftbound.statistics.intervals import Sampled, difference, estimate, mean_of, plain, plain_estimate
+
+
+def split_tables(
+    rows: Mapping[str, RowScore],
+    notes: Mapping[str, str],
+    findings: Sequence[str],
+    headline: Sequence[str],
+) -> dict[str, Any]:
+    """Everything about one split: rows by kind, paired comparisons, and which teacher leads.
+
+    ``best_teacher`` has the highest balanced accuracy on these cases. ``one_class`` lists findings
+    of which truth holds one class only: they have no balanced accuracy and no part in its means.
+    """
+    lead = [findings.index(name) for name in headline]
+    tables = {name: table(row, findings, headline, notes[name]) for name, row in rows.items()}
+    teachers = {name.partition(":")[2]: row for name, row in rows.items() if name.startswith("teacher:")}
+    leader = best(teachers, lead)
+    against = {
+        "aligned_minus_bootstrapped": rows["student:bootstrapped"],
+        "aligned_minus_majority": rows[MAJORITY],
+    }
+    if leader is not None:
+        against["aligned_minus_best_teacher"] = teachers[leader]
+    baselines = _of_kind("baseline", tables)
+    if SHUFFLED not in rows:
+        empty = _blank(tables[MAJORITY]) | {"note": "not possible: the images of one patient only"}
+        baselines[SHUFFLED.partition(":")[2]] = empty
+    return {
+        "teachers": _of_kind("teacher", tables),
+        "students": _of_kind("student", tables),
+        "consensus": tables["consensus"],
+        "baselines": baselines,
+        "comparisons": {
+            name: comparison(rows["student:aligned"], other, lead) for name, other in against.items()
+        },
+        "best_teacher": leader,
+        "one_class": [name for f, name in enumerate(findings) if not 0 < rows[MAJORITY].prevalence[f] < 1],
+    }
 
 
 def table(row: RowScore, findings: Sequence[str], headline: Sequence[str], note: str) -> dict[str, Any]:
@@ -40,9 +79,7 @@ def comparison(one: RowScore, other: RowScore, columns: Sequence[int]) -> dict[s
     }
 
 
-def score_rows(
-    scores: Mapping[str, RowScore], findings: Sequence[str], split: str
-) -> list[dict[str, Any]]:
+def score_rows(scores: Mapping[str, RowScore], findings: Sequence[str], split: str) -> list[dict[str, Any]]:
     """One row per table row and finding, with counts; ``nan`` where a rate is undefined."""
     rows = []
     for name, row in scores.items():
@@ -86,3 +123,12 @@ def _column(sampled: Sampled, column: int) -> Estimate:
 
 def _difference(one: Sampled, other: Sampled, columns: Sequence[int]) -> Estimate:
     return difference(mean_of(one, columns), mean_of(other, columns))
+
+
+def _of_kind(kind: str, tables: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.partition(":")[2]: one for name, one in tables.items() if name.startswith(kind + ":")}
+
+
+def _blank(entry: Any) -> Any:
+    """The same table with every number null."""
+    return {key: _blank(value) for key, value in entry.items()} if isinstance(entry, dict) else None

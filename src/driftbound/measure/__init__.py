@@ -1,0 +1,1 @@
+"""Measure: where teachers agree, conflict and drift, read from their claims."""

@@ -104,12 +104,14 @@ def _match(votes: Votes) -> Array:
     own = np.where(explicit, votes.codes, 0).astype(np.intp)
     same = np.take_along_axis(counts, own.transpose(0, 2, 1), axis=2).transpose(0, 2, 1) - 1
     others = np.broadcast_to(counts.sum(axis=2)[:, None, :] - 1, same.shape)
-    return np.divide(same, others, out=np.full(same.shape, np.nan), where=explicit & (others > 0))
+    compared = explicit & (others > 0)
+    share: Array = np.divide(same, others, out=np.full(same.shape, np.nan), where=compared)
+    return share
 
 
 def _case_mean(match: Array, chosen: NDArray[np.bool_]) -> Array:
     """(n, T) mean over the chosen slots of each case; ``nan`` where there are none."""
     n = chosen.sum(axis=2)
-    return np.divide(
-        np.where(chosen, match, 0.0).sum(axis=2), n, out=np.full(n.shape, np.nan), where=n > 0
-    )
+    total = np.where(chosen, match, 0.0).sum(axis=2)
+    mean: Array = np.divide(total, n, out=np.full(n.shape, np.nan), where=n > 0)
+    return mean

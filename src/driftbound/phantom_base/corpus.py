@@ -70,11 +70,13 @@ def merging(
     rng: np.random.Generator,
     signs: Mapping[str, str] | None = None,
     most: int = MOST_READERS,
+    spoken: float = 1.0,
 ) -> Row:
     """Two to ``most`` readers' texts in, what more than half of them say out.
 
     With ``signs`` the readers describe these, with errors; without, they state findings that are
-    drawn at random, so that merging is a skill of reading and not of seeing.
+    drawn at random, so that merging is a skill of reading and not of seeing. ``spoken`` is the share of
+    names that come up at all.
     """
     names: Sequence[str] = SIGN_NAMES if signs is not None else FINDINGS
     phrases = _SIGN_PHRASES if signs is not None else PHRASES
@@ -82,13 +84,15 @@ def merging(
     truth = dict(signs) if signs is not None else _random_truth(names, sided, rng)
     readers = [_reader(truth, sided, rng) for _ in range(int(rng.integers(2, most + 1)))]
     answers = []
+    topics = {name for name in names if rng.random() < spoken}
+    readers = [{name: value for name, value in r.items() if name in topics} for r in readers]
     for stances in readers:
         order = [names[i] for i in rng.permutation(len(names))]
         told = [Stance(n, stances[n]) for n in order if n in stances]
         answers.append(write(told, mixed_style(rng), rng, phrases))
     target = {name: majority([r.get(name, "absent") for r in readers]) for name in names}
-    order = SIGN_NAMES if signs is not None else CANONICAL_ORDER
-    return Row(merge_question(answers), _canonical(target, order, phrases), image)
+    told_in = SIGN_NAMES if signs is not None else CANONICAL_ORDER
+    return Row(merge_question(answers), _canonical(target, told_in, phrases), image)
 
 
 def majority(values: Sequence[str]) -> str:
@@ -147,9 +151,7 @@ def _canonical(
     return write(stances, CANONICAL, np.random.default_rng(0), phrases)
 
 
-def _random_truth(
-    names: Sequence[str], sided: frozenset[str], rng: np.random.Generator
-) -> dict[str, str]:
+def _random_truth(names: Sequence[str], sided: frozenset[str], rng: np.random.Generator) -> dict[str, str]:
     share = rng.uniform(0.2, 0.8)
     return {name: _asserted(name, sided, rng) if rng.random() < share else "absent" for name in names}
 
@@ -158,9 +160,7 @@ def _asserted(name: str, sided: frozenset[str], rng: np.random.Generator) -> str
     return SIDES[int(rng.integers(3))] if name in sided else "present"
 
 
-def _reader(
-    truth: Mapping[str, str], sided: frozenset[str], rng: np.random.Generator
-) -> dict[str, str]:
+def _reader(truth: Mapping[str, str], sided: frozenset[str], rng: np.random.Generator) -> dict[str, str]:
     skill, silence = rng.uniform(0.5, 1.0), rng.uniform(0.0, 0.5)
     said: dict[str, str] = {}
     for name, value in truth.items():

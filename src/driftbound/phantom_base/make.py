@@ -4,18 +4,20 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from driftbound.domains.phantom.drawing import draw
 from driftbound.domains.phantom.findings import SIDED_SIGNS, SIGN_NAMES
+from driftbound.domains.phantom.language import SIDES
 from driftbound.learning.architecture import IMAGE_SIZE, PATCH, build_model, build_processor, train_tokenizer
 from driftbound.phantom_base import corpus
 from driftbound.phantom_base.corpus import Row
@@ -55,7 +57,7 @@ def make_pool(size: int, processor: LlavaProcessor, seed: int) -> Pool:
 def _sign(name: str, share: float, rng: np.random.Generator) -> str:
     if rng.random() >= share:
         return "absent"
-    return corpus.SIDES[int(rng.integers(3))] if name in SIDED_SIGNS else "present"
+    return SIDES[int(rng.integers(3))] if name in SIDED_SIGNS else "present"
 
 
 def encode(rows: Sequence[Row], pool: Pool, processor: LlavaProcessor) -> dict[str, Tensor]:
@@ -85,17 +87,15 @@ def encode(rows: Sequence[Row], pool: Pool, processor: LlavaProcessor) -> dict[s
     return batch
 
 
-def draw_rows(
-    pool: Pool, kind: str, count: int, rng: np.random.Generator, readers: int = corpus.MOST_READERS
-) -> list[Row]:
+def draw_rows(pool: Pool, kind: str, count: int, rng: np.random.Generator, grown: float = 1.0) -> list[Row]:
     """``count`` examples of one kind: ``signs``, ``yes_no``, ``merge`` or ``textbook``.
 
-    Merges have up to ``readers`` texts; they are drawn in plenty and neighbours by length taken, so
-    that a batch pads little.
+    Merges have two readers on a quarter of the topics when ``grown`` is 0, seven on all when it is
+    1. They are drawn in plenty and neighbours by length taken, so that a batch pads little.
     """
     rows: list[Row] = []
     if kind == "merge" and count < MERGE_STOCK:
-        stock = draw_rows(pool, kind, MERGE_STOCK, rng, readers)
+        stock = draw_rows(pool, kind, MERGE_STOCK, rng, grown)
         stock.sort(key=lambda row: len(row.question))
         start = int(rng.integers(MERGE_STOCK // count)) * count
         return stock[start : start + count]
@@ -108,17 +108,88 @@ def draw_rows(
             rows.append(corpus.yes_no(pool.signs[image], image, rng))
         elif kind == "merge":
             signs = pool.signs[image] if rng.random() < 0.15 else None
-            rows.append(corpus.merging(image, rng, signs, readers))
+            readers = 2 + round(grown * (corpus.MOST_READERS - 2))
+            seen = image if rng.random() < 0.2 + 0.6 * grown else None
+            rows.append(corpus.merging(seen, rng, signs, readers, 0.25 + 0.75 * grown))
         else:
             rows.append(book[int(rng.integers(len(book)))])
     return rows
 
 
-PLAN = {"signs": 20, "yes_no": 8, "textbook": 2, "merge": 8}
+class SignHead(nn.Module):
+    """Which signs an image shows, read off its patch features; thrown away after the eye is trained."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.linear = nn.Linear(width, len(SIGN_NAMES) * 2)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(B, patches, width) to logits (B, signs, 2) for right and left."""
+        logits = self.linear(self.norm(patches))
+        pooled: Tensor = torch.logsumexp(logits, dim=1) - math.log(patches.shape[1])
+        return pooled.view(len(patches), len(SIGN_NAMES), 2)
+
+
+def sign_targets(signs: Mapping[str, str]) -> list[list[float]]:
+    """Right and left per sign, 0 or 1; a sign without side counts on both."""
+    sides = {"absent": (0.0, 0.0), "right": (1.0, 0.0), "left": (0.0, 1.0)}
+    return [list(sides.get(signs[name], (1.0, 1.0))) for name in SIGN_NAMES]
+
+
+def train_eye(
+    model: LlavaForConditionalGeneration, pool: Pool, held: Pool, *, steps: int, seed: int, batch: int = 48
+) -> float:
+    """Teach the vision tower the signs before it meets a word; returns accuracy on ``held``."""
+    tower = model.model.vision_tower
+    head = SignHead(tower.config.hidden_size)
+    parameters = [*tower.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.02)
+    rng = np.random.default_rng([seed, 14])
+    targets = torch.tensor([sign_targets(signs) for signs in pool.signs])
+    with bar("training the eye", steps) as advance:
+        for step in range(steps):
+            _set_rate(optimizer, 1e-3, step, steps)
+            chosen = rng.integers(len(pool.signs), size=batch)
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = head(_patches(tower, pool, chosen))
+            loss = binary_cross_entropy_with_logits(logits.float(), targets[torch.from_numpy(chosen)])
+            torch.autograd.backward(loss)
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            advance(1, f"loss {loss.item():.3f}")
+            if step % 250 == 249:
+                right = _eye_accuracy(tower, head, held)
+                say(f"eye: step {step + 1}, loss {loss.item():.3f}, balanced accuracy {right:.3f}")
+    return right
+
+
+@torch.no_grad()
+def _eye_accuracy(tower: nn.Module, head: SignHead, held: Pool) -> float:
+    guess = head(_patches(tower, held, np.arange(len(held.signs)))) > 0
+    truth = torch.tensor([sign_targets(signs) for signs in held.signs]).bool()
+    return float((guess[truth].float().mean() + (~guess[~truth]).float().mean()) / 2)
+
+
+def _patches(tower: nn.Module, pool: Pool, chosen: NDArray[np.int64]) -> Tensor:
+    grey = torch.from_numpy(pool.pixels[chosen].astype(np.float32))
+    features: Tensor = tower(grey[:, None].expand(-1, 3, -1, -1)).last_hidden_state[:, 1:]
+    return features
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float, step: int, steps: int) -> None:
+    """Warm-up over 100 steps, then a cosine to a tenth of the rate."""
+    cosine = 0.55 + 0.45 * math.cos(math.pi * step / steps)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * min(1.0, (step + 1) / 100) * cosine
+
+
+PLAN = {"signs": 12, "yes_no": 6, "textbook": 2, "merge": 10}
 """Rows of each kind per step."""
 
 
-def pretrain(
+def train_tongue(
     model: LlavaForConditionalGeneration,
     processor: LlavaProcessor,
     pool: Pool,
@@ -129,18 +200,19 @@ def pretrain(
     seed: int,
     save: Path,
 ) -> None:
-    """AdamW with a warm-up and a cosine, bf16 arithmetic on fp32 weights."""
+    """Teach the whole model words and merging; AdamW, bf16 arithmetic on fp32 weights.
+
+    Merges begin with two or three readers on a few topics and grow to seven on all.
+    """
     rng = np.random.default_rng([seed, 12])
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.02)
     started, seen = time.monotonic(), dict.fromkeys(PLAN, 0.0)
-    with bar("pretraining", steps) as advance:
+    with bar("training the tongue", steps) as advance:
         for step in range(steps):
-            for group in optimizer.param_groups:
-                progress = step / steps
-                group["lr"] = rate * min(1.0, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * progress))
-            readers = corpus.MOST_READERS if step > 0.35 * steps else 4
+            _set_rate(optimizer, rate, step, steps)
+            grown = min(1.0, step / (0.6 * steps))
             for kind, count in PLAN.items():
-                batch = encode(draw_rows(pool, kind, count, rng, readers), pool, processor)
+                batch = encode(draw_rows(pool, kind, count, rng, grown), pool, processor)
                 with torch.autocast("cpu", torch.bfloat16):
                     loss = model(**batch, use_cache=False).loss
                 loss.backward()
@@ -152,7 +224,7 @@ def pretrain(
             if step % 100 == 99:
                 skills = check(model, processor, held, seed)
                 spent = time.monotonic() - started
-                say(f"step {step + 1}, {spent:.0f} s: " + json.dumps(seen | skills))
+                say(f"tongue: step {step + 1}, {spent:.0f} s: " + json.dumps(seen | skills))
                 write(model, processor, save, {"steps": step + 1, "seed": seed, **skills})
                 model.train()
 
@@ -200,7 +272,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Make the checkpoint; the same arguments give the same weights on the same machine."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=2200)
-    parser.add_argument("--images", type=int, default=6000)
+    parser.add_argument("--eye-steps", type=int, default=1500)
+    parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=20251004)
     parser.add_argument("--threads", type=int, default=2)
@@ -211,10 +284,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tokenizer = train_tokenizer(corpus.words(), 1200)
     processor = build_processor(tokenizer)
     model = build_model(tokenizer)
-    
+
     pool = make_pool(given.images, processor, given.seed)
     held = make_pool(300, processor, given.seed + 1)
-    pretrain(
+    train_eye(model, pool, held, steps=given.eye_steps, seed=given.seed)
+    train_tongue(
         model, processor, pool, held, steps=given.steps, rate=given.rate, seed=given.seed, save=given.out
     )
 

@@ -1,0 +1,1 @@
+"""Report: a page and a table that say what a run found."""

@@ -2,16 +2,17 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from driftbound.protocols import Domain
 from driftbound.records import Trajectory
-from driftbound.report.choice import CaseRecord, Chosen, share_right
+from driftbound.report.choice import CaseRecord, Chosen, correct_of, teachers_right
 from driftbound.report.spans import Piece, consensus_mark, displayable, pieces, shortened, teacher_mark
 from driftbound.report.tables import LABELS
 
-STUDENTS = ("base", "bootstrapped", "aligned")
+STUDENTS = ("student:base", "student:bootstrapped", "student:aligned")
+"""Rows of the students, as evaluate names them."""
 THUMBNAIL = 320
 """Longest side of an image on the page, in pixels."""
 SIGNS = {
@@ -93,7 +94,7 @@ def exhibit(
     record = chosen.record
     headline = domain.headline
     named = [name for name in teachers if name in record.teachers]
-    judged = [name for name in ("consensus", *STUDENTS) if name in record.predictions]
+    judged = [row for row in ("consensus", *STUDENTS) if correct_of(record, row)]
     return Exhibit(
         number=number,
         case_id=record.case.case_id,
@@ -104,7 +105,7 @@ def exhibit(
         images=tuple(thumbnail(data) for data in images),
         judgements=tuple(_judgement(record, finding, judged) for finding in headline) if judged else (),
         consensus=_consensus(record, domain),
-        students=tuple(_student(record, name, domain) for name in STUDENTS if name in record.predictions),
+        students=tuple(_student(record, row, domain) for row in STUDENTS if row in record.predictions),
         teachers=tuple(_teacher(record, record.teachers[name], domain) for name in named),
         votes=tuple(
             VoteRow(
@@ -137,50 +138,54 @@ def thumbnail(data: bytes) -> str:
 
 
 def _judgement(record: CaseRecord, finding: str, rows: Sequence[str]) -> Judgement:
-    judged = [
-        record.predictions[name].correct[finding]
-        for name, each in record.teachers.items()
-        if each.status.usable and name in record.predictions and finding in record.predictions[name].correct
-    ]
-    known = share_right(record, finding) is not None
+    right, judged = teachers_right(record, finding)
     return Judgement(
         finding=finding,
         truth=record.truth.get(finding, ""),
-        teachers_right=f"{sum(judged)} of {len(judged)}" if known else "",
-        right={name: record.predictions[name].correct.get(finding) for name in rows},
+        teachers_right=f"{right} of {judged}" if judged else "",
+        right={row.removeprefix("student:"): correct_of(record, row).get(finding) for row in rows},
     )
 
 
 def _teacher(record: CaseRecord, trajectory: Trajectory, domain: Domain) -> Answer:
     claims = domain.claims(trajectory.text) if trajectory.status.usable else []
     cut = pieces(trajectory.text, claims, record.slots, teacher_mark)
-    return _answer(record, trajectory.teacher, str(trajectory.status), cut, domain, trajectory.version)
+    name, status = trajectory.teacher, str(trajectory.status)
+    return _answer(record, f"teacher:{name}", name, name, status, cut, domain, trajectory.version)
 
 
 def _consensus(record: CaseRecord, domain: Domain) -> Answer | None:
     prediction = record.predictions.get("consensus")
-    text = record.consensus if record.consensus is not None else prediction.text if prediction else ""
+    text = record.consensus or (prediction.text if prediction else "")
     if not text:
         return None
     cut = pieces(text, domain.claims(text), record.slots, consensus_mark)
-    return _answer(record, "consensus", "ok", cut, domain)
+    return _answer(record, "consensus", "consensus", LABELS["consensus"], "ok", cut, domain)
 
 
-def _student(record: CaseRecord, name: str, domain: Domain) -> Answer:
-    prediction = record.predictions[name]
-    return _answer(record, name, prediction.status, pieces(prediction.text, (), {}), domain)
+def _student(record: CaseRecord, row: str, domain: Domain) -> Answer:
+    prediction = record.predictions[row]
+    name = row.removeprefix("student:")
+    cut = pieces(prediction.text, (), {})
+    return _answer(record, row, name, LABELS[name], prediction.status, cut, domain)
 
 
 def _answer(
-    record: CaseRecord, name: str, status: str, cut: Sequence[Piece], domain: Domain, version: str = ""
+    record: CaseRecord,
+    row: str,
+    name: str,
+    label: str,
+    status: str,
+    cut: Sequence[Piece],
+    domain: Domain,
+    version: str = "",
 ) -> Answer:
     kept, left_out = shortened(cut)
-    prediction = record.predictions.get(name)
-    correct: Mapping[str, bool] = prediction.correct if prediction is not None else {}
+    correct = correct_of(record, row)
     judged = [correct[finding] for finding in domain.headline if finding in correct]
     return Answer(
         name=name,
-        label=LABELS.get(name, name) if name not in record.teachers else name,
+        label=label,
         status=status,
         version=displayable(version),
         pieces=tuple(kept),

@@ -30,7 +30,7 @@ class CaseRecord:
     slots: Slots = field(default_factory=dict)
     consensus: str | None = None
     predictions: Mapping[str, Prediction] = field(default_factory=dict)
-    """By row of the results table; teachers under their own names."""
+    """By row as evaluate names it: ``teacher:<name>``, ``student:<name>``, ``consensus``."""
     truth: Mapping[str, str] = field(default_factory=dict)
     """Finding -> value, as evaluate passes it on; empty where the case is not held out."""
 
@@ -73,25 +73,42 @@ def choose(records: Sequence[CaseRecord], headline: Sequence[str], count: int) -
     return chosen
 
 
-def share_right(record: CaseRecord, finding: str) -> float | None:
-    """Share of the teachers who answered that are right on ``finding``; ``None`` if nobody was judged."""
+def correct_of(record: CaseRecord, row: str) -> Mapping[str, bool]:
+    """What a row has right and wrong on a case; empty where it was not judged."""
+    prediction = record.predictions.get(row)
+    return prediction.correct if prediction is not None else {}
+
+
+def teachers_right(record: CaseRecord, finding: str) -> tuple[int, int]:
+    """How many of the teachers who answered are right on ``finding``, and how many were judged."""
     judged = [
-        record.predictions[name].correct[finding]
+        correct[finding]
         for name, trajectory in record.teachers.items()
-        if trajectory.status.usable and finding in _correct(record, name)
+        if trajectory.status.usable and finding in (correct := correct_of(record, f"teacher:{name}"))
     ]
-    return sum(judged) / len(judged) if judged else None
+    return sum(judged), len(judged)
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names in a row; of many the first ``most`` and how many more.
+
+    >>> listed(["a", "b", "a"]), listed(["a", "b", "c", "d"], most=2)
+    ('a, b', 'a, b and 2 more')
+    """
+    distinct = list(dict.fromkeys(names))
+    more = len(distinct) - most
+    return ", ".join(distinct[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _conflict(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
     slots = [key for key, slot in record.slots.items() if slot.status == ClaimStatus.CONFLICTING]
-    named = ", ".join(dict.fromkeys(finding for finding, _ in slots))
+    named = listed([finding for finding, _ in slots])
     why = f"The teachers contradict each other on {len(slots)} of {len(record.slots)} points: {named}."
     return (len(slots), why) if slots else None
 
 
 def _student_right(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
-    found = [f for f in _right(record, "aligned", headline) if _most(record, f) is False]
+    found = [f for f in _right(record, "student:aligned", headline) if _most(record, f) is False]
     why = f"The aligned student is right where most teachers are wrong: {', '.join(found)}."
     return (len(found), why) if found else None
 
@@ -105,7 +122,7 @@ def _against_majority(record: CaseRecord, headline: Sequence[str]) -> Finding | 
 
 
 def _student_wrong(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
-    wrong = _wrong(record, "aligned", headline)
+    wrong = _wrong(record, "student:aligned", headline)
     alone = [f for f in wrong if _most(record, f) is True]
     why = f"The aligned student is wrong on {', '.join(wrong)}" + (
         f"; most teachers are right on {', '.join(alone)}." if alone else "."
@@ -128,27 +145,27 @@ def _together_wrong(record: CaseRecord, headline: Sequence[str]) -> Finding | No
 
 def _refusal(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
     named = [name for name, each in record.teachers.items() if each.status is Status.REFUSED]
-    why = f"{', '.join(named)} declined to answer; the others go on without."
+    why = f"{listed(named)} declined to answer; the consensus is made of the others."
     return (len(named), why) if named else None
 
 
 def _learned(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
-    before = set(_wrong(record, "bootstrapped", headline))
-    found = [f for f in _right(record, "aligned", headline) if f in before]
+    before = set(_wrong(record, "student:bootstrapped", headline))
+    found = [f for f in _right(record, "student:aligned", headline) if f in before]
     why = f"The bootstrapped student was wrong, the aligned one is right: {', '.join(found)}."
     return (len(found), why) if found else None
 
 
 def _lost(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
-    before = set(_right(record, "bootstrapped", headline))
-    found = [f for f in _wrong(record, "aligned", headline) if f in before]
+    before = set(_right(record, "student:bootstrapped", headline))
+    found = [f for f in _wrong(record, "student:aligned", headline) if f in before]
     why = f"The bootstrapped student was right, the aligned one is wrong: {', '.join(found)}."
     return (len(found), why) if found else None
 
 
 def _sides(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
     found = [f for (f, a), s in record.slots.items() if a == "side" and s.status == ClaimStatus.CONFLICTING]
-    why = f"The teachers see it on different sides: {', '.join(found)}."
+    why = f"The teachers see it on different sides: {listed(found)}."
     return (len(found), why) if found else None
 
 
@@ -180,20 +197,15 @@ _REASONS: dict[str, Callable[[CaseRecord, Sequence[str]], Finding | None]] = {
 }
 
 
-def _correct(record: CaseRecord, row: str) -> Mapping[str, bool]:
-    prediction = record.predictions.get(row)
-    return prediction.correct if prediction is not None else {}
-
-
 def _right(record: CaseRecord, row: str, headline: Sequence[str]) -> list[str]:
-    return [f for f in headline if _correct(record, row).get(f) is True]
+    return [f for f in headline if correct_of(record, row).get(f) is True]
 
 
 def _wrong(record: CaseRecord, row: str, headline: Sequence[str]) -> list[str]:
-    return [f for f in headline if _correct(record, row).get(f) is False]
+    return [f for f in headline if correct_of(record, row).get(f) is False]
 
 
 def _most(record: CaseRecord, finding: str) -> bool | None:
     """Whether most teachers are right (True) or wrong (False); ``None`` on a tie or if unknown."""
-    share = share_right(record, finding)
-    return None if share is None or share == 0.5 else share > 0.5
+    right, judged = teachers_right(record, finding)
+    return None if 2 * right == judged else 2 * right > judged

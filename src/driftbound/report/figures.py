@@ -28,7 +28,7 @@ def dots(rows: Sequence[ScoreRow], split: str) -> Markup:
     for row in drawn:
         y, kind = y + (14 if row.kind != kind else 0), row.kind
         parts.append(_dot(row, y, low, high))
-        y += 32
+        y += 36
     height = y
     grid = [_grid(tick / 10, low, high, height) for tick in range(round(low * 10), round(high * 10) + 1)]
     alt = "; ".join(
@@ -47,7 +47,11 @@ def stacked(shares: Mapping[str, Mapping[str, float]]) -> Markup:
         y = 12.0 + index * 32
         parts.append(_name(finding, y + 8))
         left = LEFT
-        for status, mark in (("agreed", "agreement"), ("conflicting", "conflict"), ("undecided", "uncertainty")):
+        for status, mark in (
+            ("agreed", "agreement"),
+            ("conflicting", "conflict"),
+            ("undecided", "uncertainty"),
+        ):
             width = _or(share.get(status, math.nan), 0.0) * (100 - LEFT)
             if width > 0:
                 parts.append(_bar(left, width, y, mark, f"{finding}: {status} {share[status]:.0%}"))
@@ -78,15 +82,24 @@ def bands(name: str, steps: Sequence[Estimate], low: float, high: float) -> Mark
     parts += [Markup('<circle class="point" cx="{:.1f}" cy="{:.1f}" r="3"/>').format(x, y) for x, y in line]
     for index in range(len(steps)):
         x = at(index, low)[0]
-        parts.append(Markup('<text class="tick" x="{:.1f}" y="130" text-anchor="middle">{}</text>').format(x, index + 1))
+        parts.append(
+            Markup('<text class="tick" x="{:.1f}" y="130" text-anchor="middle">{}</text>').format(
+                x, index + 1
+            )
+        )
     alt = ", ".join(f"part {i + 1} {digits(step.mean)} ({between(step)})" for i, step in known)
-    return _svg(f"Agreement of {name} with the others by part of the answer", alt, parts, f'viewBox="0 0 {width} 136"')
+    return _svg(
+        f"Agreement of {name} with the others by part of the answer", alt, parts, f'viewBox="0 0 {width} 136"'
+    )
 
 
-def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], strong: str = "", level: float = math.nan) -> Markup:
+def curves(
+    title: str, lines: Mapping[str, Sequence[tuple[float, float]]], strong: str = "", level: float = math.nan
+) -> Markup:
     """Values over training steps; ``strong`` names the line to stand out, ``level`` a limit to draw."""
     kept = {
-        name: [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)] for name, points in lines.items()
+        name: [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+        for name, points in lines.items()
     }
     kept = {name: points for name, points in kept.items() if points}
     if not kept:
@@ -108,7 +121,9 @@ def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], stron
         parts.append(_text("tick", at(x, ticks[0])[0], 188, f"step {x:g}", anchor))
     if math.isfinite(level):
         y = at(first, level)[1]
-        parts.append(Markup('<line class="limit" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(left, right, y, y))
+        parts.append(
+            Markup('<line class="limit" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(left, right, y, y)
+        )
     for name, points in sorted(kept.items(), key=lambda item: item[0] == strong):
         look = "line" if len(kept) == 1 or name == strong else "line faint"
         body = Markup('<polyline class="{}" points="{}"><title>{}</title></polyline>')
@@ -126,7 +141,7 @@ def nice_ticks(low: float, high: float) -> list[float]:
     >>> nice_ticks(0.13, 0.88)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     >>> nice_ticks(2.0, 2.0)
-    [1.0, 2.0, 3.0]
+    [1.0, 1.5, 2.0, 2.5, 3.0]
     """
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-6):
         pad = max(abs(low) / 2, 1e-3)
@@ -134,7 +149,9 @@ def nice_ticks(low: float, high: float) -> list[float]:
     rough = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
-    return [round(step * n, 12) for n in range(math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9) + 1)]
+    return [
+        round(step * n, 12) for n in range(math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9) + 1)
+    ]
 
 
 def _dot(row: ScoreRow, y: float, low: float, high: float) -> Markup:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from driftbound.records import Claim, ClaimStatus, Polarity
 
@@ -85,7 +86,7 @@ def pieces(
             spans.append((start, end, colour, _tip(claim, slots[claim.finding, claim.attribute])))
     cuts = sorted({0, len(text), *(s[0] for s in spans), *(s[1] for s in spans)})
     found: list[Piece] = []
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         here = [span for span in spans if span[0] <= start and end <= span[1]]
         here.sort(key=lambda span: (span[1] - span[0], -MARKS.index(span[2])))
         colour = here[0][2] if here else ""
@@ -108,7 +109,9 @@ def shortened(found: Sequence[Piece], longest: int = LONGEST) -> tuple[list[Piec
 def displayable(text: str) -> str:
     """``text`` with what no page can show replaced by U+FFFD; its length stays."""
     return "".join(
-        char if char in "\n\r\t" or not (ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or 0xD800 <= ord(char) < 0xE000)
+        char
+        if char in "\n\r\t"
+        or not (ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or 0xD800 <= ord(char) < 0xE000)
         else "\ufffd"
         for char in text
     )

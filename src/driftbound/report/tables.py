@@ -9,6 +9,9 @@ from driftbound.records import Estimate
 
 NOTHING = Estimate(mean=math.nan, low=math.nan, high=math.nan)
 
+STUDENTS = ("base", "bootstrapped", "aligned")
+"""In the order of the method."""
+
 LABELS = {
     "base": "base",
     "bootstrapped": "bootstrapped student",
@@ -28,7 +31,7 @@ NOTES = {
 GROUPS = {
     "student": "Students",
     "teacher": "Teachers",
-    "together": "Teachers together, at test time",
+    "together": "With teachers at test time",
     "control": "Controls",
 }
 """Kinds of row, in the order of the table."""
@@ -88,7 +91,9 @@ def estimate(table: Any) -> Estimate:
     """The estimate that ``{"mean", "low", "high"}`` describes; ``NOTHING`` for anything else."""
     if not isinstance(table, Mapping):
         return NOTHING
-    return Estimate(mean=number(table.get("mean")), low=number(table.get("low")), high=number(table.get("high")))
+    return Estimate(
+        mean=number(table.get("mean")), low=number(table.get("low")), high=number(table.get("high"))
+    )
 
 
 def digits(value: float, places: int = 3, *, signed: bool = False) -> str:
@@ -114,12 +119,13 @@ def between(value: Estimate, *, signed: bool = False) -> str:
 def score_rows(table: Mapping[str, Any], headline: Sequence[str]) -> list[ScoreRow]:
     """Rows of one split's results: students, teachers (best first), teachers together, controls."""
     rows = [_row(kind, name, scores, headline) for kind, name, scores in _entries(table)]
-    order = list(GROUPS)
+    kinds = list(GROUPS)
 
-    def place(row: ScoreRow) -> tuple[int, float]:
+    def place(row: ScoreRow) -> tuple[int, float, int]:
         mean = row.balanced_accuracy.mean
-        best_first = -mean if row.kind == "teacher" and math.isfinite(mean) else math.inf
-        return order.index(row.kind), best_first if row.kind == "teacher" else 0.0
+        best_first = -mean if row.kind == "teacher" and math.isfinite(mean) else 0.0
+        known = STUDENTS.index(row.name) if row.name in STUDENTS else len(STUDENTS)
+        return kinds.index(row.kind), best_first, known
 
     return sorted(rows, key=place)
 
@@ -134,7 +140,7 @@ def headline_of(table: Mapping[str, Any], rows: Sequence[ScoreRow]) -> Headline:
     named = {(row.kind, row.name): row for row in rows}
     aligned = named.get(("student", "aligned"))
     comparisons = table.get("comparisons", {})
-    best = best_teacher(rows)
+    best = str(table.get("best_teacher") or "") or best_teacher(rows)
     rivals = {
         "aligned_minus_bootstrapped": "the bootstrapped student",
         "aligned_minus_best_teacher": f"the best teacher, {best}" if best else "the best teacher",
@@ -212,7 +218,9 @@ def _row(kind: str, name: str, scores: Mapping[str, Any], headline: Sequence[str
         note=str(scores.get("note") or "") or ("" if own else NOTES.get(name, "")),
         balanced_accuracy=estimate(scores.get("balanced_accuracy")),
         accuracy=estimate(scores.get("accuracy")),
-        findings={name: estimate((per_finding.get(name) or {}).get("balanced_accuracy")) for name in headline},
+        findings={
+            name: estimate((per_finding.get(name) or {}).get("balanced_accuracy")) for name in headline
+        },
         parsable=number(scores.get("parsable")),
         mean_14=estimate((scores.get("mean_14") or {}).get("balanced_accuracy")),
         answered=estimate((scores.get("answered_only") or {}).get("balanced_accuracy")),

@@ -19,9 +19,12 @@ def headline(summary: Mapping[str, Any]) -> Table:
     """
     split, results = next(iter(splits_of(summary).items()))
     table = Table(
-        title=_title(split, results), caption="95 % intervals, resampling clusters (all cases of a patient or document)", box=SIMPLE, padding=(0, 1)
+        title=_title(split, results),
+        caption="95 % intervals, resampling clusters (all cases of a patient or document)",
+        box=SIMPLE,
+        padding=(0, 1),
     )
-    table.add_column("", overflow="fold", max_width=24)
+    table.add_column("", overflow="fold", max_width=28)
     table.add_column("balanced accuracy", justify="right", no_wrap=True)
     table.add_column("accuracy", justify="right", no_wrap=True)
     table.add_column("pars-\nable", justify="right", no_wrap=True)

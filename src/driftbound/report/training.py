@@ -10,12 +10,16 @@ from markupsafe import Markup
 from driftbound.report.figures import curves
 from driftbound.report.tables import number
 
-LOSS = {"loss": "training loss", "eval_loss": "validation loss", "validation_loss": "validation loss"}
 SINGLE = {
-    "logp_consensus": "log p(consensus) per token, nats",
-    "margin": "margin over the hardest negative",
-    "accuracy": "accuracy against the hardest negative",
+    "logp_consensus_per_token": "log p(consensus) per token, nats",
+    "rewards/margin": "margin over the hardest negative",
+    "rewards/accuracy": "accuracy against the hardest negative",
 }
+"""Quantities with a plot of their own; the floor is a limit of the first."""
+CONSENSUS = "the consensus"
+REJECTED = "rewards/rejected/"
+"""What stands before a teacher's name in the name of its reward."""
+NOT_SHOWN = ("step", "epoch", "validation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +33,12 @@ class Chart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """First and last logged value of one quantity."""
+    """First and last logged value of one quantity, and its value on the validation cases (or ``nan``)."""
 
     name: str
     first: float
     last: float
+    validation: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,17 +54,27 @@ class Training:
     """The logged numbers behind the plots: quantity -> (step, value)."""
 
 
-def training(verb: str, title: str, rows: Sequence[Mapping[str, Any]], *, floor: float = math.nan) -> Training:
-    """Charts of whatever the rows of ``metrics.jsonl`` hold; a row without ``step`` counts by its place."""
+def training(
+    verb: str, title: str, rows: Sequence[Mapping[str, Any]], *, floor: float = math.nan
+) -> Training:
+    """Charts of whatever the rows of ``metrics.jsonl`` hold; a row without ``step`` counts by its place.
+
+    The value of a row's ``validation``, a table, stands beside the last value trained on.
+    """
+    watched: dict[str, Any] = {}
     points: dict[str, list[tuple[float, float]]] = {}
     for place, row in enumerate(rows):
         step = number(row.get("step"))
         step = step if math.isfinite(step) else float(place)
+        watched |= row.get("validation") or {}
         for key, value in row.items():
-            if key not in ("step", "epoch") and math.isfinite(number(value)):
+            if key not in NOT_SHOWN and math.isfinite(number(value)):
                 points.setdefault(str(key), []).append((step, number(value)))
     steps = max((step for line in points.values() for step, _ in line), default=0)
-    changes = [Change(name=name, first=line[0][1], last=line[-1][1]) for name, line in points.items()]
+    changes = [
+        Change(name=name, first=line[0][1], last=line[-1][1], validation=number(watched.get(name)))
+        for name, line in points.items()
+    ]
     return Training(
         verb=verb,
         title=title,
@@ -72,21 +87,18 @@ def training(verb: str, title: str, rows: Sequence[Mapping[str, Any]], *, floor:
 
 def _charts(points: Mapping[str, list[tuple[float, float]]], floor: float) -> list[Chart]:
     charts: list[Chart] = []
-    loss = {label: points[key] for key, label in LOSS.items() if key in points}
-    if loss:
-        charts.append(Chart(title="loss", note="", figure=curves("loss", loss, strong="training loss")))
+    if "loss" in points:
+        charts.append(Chart(title="loss", note="", figure=curves("loss", {"loss": points["loss"]})))
     for key, title in SINGLE.items():
         if key in points:
-            limited = key == "logp_consensus" and math.isfinite(floor)
+            limited = key == "logp_consensus_per_token" and math.isfinite(floor)
             note = f"training stops below the dashed floor, {floor:g}" if limited else ""
             figure = curves(title, {key: points[key]}, level=floor if limited else math.nan)
             charts.append(Chart(title=title, note=note, figure=figure))
-    rewards = {
-        "consensus" if key == "reward_consensus" else key.removeprefix("rewards/"): line
-        for key, line in points.items()
-        if key == "reward_consensus" or key.startswith("rewards/")
-    }
+    rewards = {key.removeprefix(REJECTED): line for key, line in points.items() if key.startswith(REJECTED)}
+    if "rewards/consensus" in points:
+        rewards[CONSENSUS] = points["rewards/consensus"]
     if rewards:
         note = "consensus in colour, one grey line per teacher"
-        charts.append(Chart(title="rewards", note=note, figure=curves("rewards", rewards, strong="consensus")))
+        charts.append(Chart(title="rewards", note=note, figure=curves("rewards", rewards, strong=CONSENSUS)))
     return charts

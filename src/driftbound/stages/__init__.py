@@ -1,0 +1,1 @@
+"""The seven stages, one file each: the only place where mechanisms meet."""

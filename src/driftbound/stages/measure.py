@@ -127,7 +127,7 @@ def _summary(
         "splits": [FITTED_ON],
         "note": (
             "all numbers are over the splits named here; claims.parquet and cases.parquet hold all splits. "
-            "Failed and empty answers give no vote; a text that claims a slot twice counts with its last claim."
+            "Failed and empty answers give no vote; of two claims on one slot a text's last one counts."
         ),
         "n_cases": len(fitted),
         "n_clusters": resamples.clusters,

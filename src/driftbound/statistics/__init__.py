@@ -1,0 +1,1 @@
+"""Statistics: intervals over clusters, and agreement of raters."""

@@ -14,7 +14,8 @@ def coincidences(votes: NDArray[np.integer], values: int) -> NDArray[np.float64]
     pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(values)
     others = counts.sum(axis=1) - 1
     share = np.divide(1.0, others, out=np.zeros_like(others), where=others > 0)
-    return pairs * share[:, None, None]
+    found: NDArray[np.float64] = pairs * share[:, None, None]
+    return found
 
 
 def krippendorff_alpha(votes: NDArray[np.integer], values: int) -> float:

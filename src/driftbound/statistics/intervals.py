@@ -111,7 +111,8 @@ def _per_cluster(values: Array, resamples: Resamples) -> Array:
 
 
 def _divide(tops: Array, bottoms: Array) -> Array:
-    return np.divide(tops, bottoms, out=np.full(tops.shape, np.nan), where=bottoms > 0)
+    quotient: Array = np.divide(tops, bottoms, out=np.full(tops.shape, np.nan), where=bottoms > 0)
+    return quotient
 
 
 def plain(number: float) -> float | None:

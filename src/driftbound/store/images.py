@@ -6,6 +6,9 @@ from pathlib import Path
 from driftbound.errors import CaseError
 from driftbound.store.manifest import one_line
 
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
+"""What the endpoints take."""
+
 
 def read_image(path: Path) -> bytes:
     """The file's bytes, unchanged, after a trial decoding.
@@ -23,9 +26,12 @@ def read_image(path: Path) -> bytes:
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
+            kind = image.format
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = one_line(error).replace(str(path), "").partition(" <_io.")[0]
         raise CaseError(
             f"{path}: not a readable image ({reason}). Restore it or take its case out."
         ) from error
+    if kind not in FORMATS:
+        raise CaseError(f"{path}: {kind} images are taken by few models. Convert it to PNG.")
     return data

@@ -70,16 +70,17 @@ class Streams:
     @classmethod
     def open_readonly(cls, path: Path) -> Self:
         """Open the finished file of ``collect``. Raises ``StoreError`` when there is none."""
+        nothing = f"{path}: no answers collected yet. Run 'driftbound collect' with this recipe first."
         if not path.is_file():
-            raise StoreError(
-                f"{path}: no answers collected yet. Run 'driftbound collect' with this recipe first."
-            )
+            raise StoreError(nothing)
         self = cls.__new__(cls)
         self.path = path
         with self._guard("opened"):
             self._db = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=10)
         try:
             with self._guard("read"):
+                if self._is_empty():
+                    raise StoreError(nothing)
                 self._check_schema()
         except BaseException:
             self._db.close()
@@ -88,7 +89,7 @@ class Streams:
 
     def _prepare(self) -> None:
         with self._guard("opened"):
-            empty = not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            empty = self._is_empty()
             if not empty:
                 self._check_schema()
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -99,6 +100,10 @@ class Streams:
                 self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                 self._db.execute("COMMIT")
+
+    def _is_empty(self) -> bool:
+        """Whether there is no table yet: a new file, or one whose maker was killed at once."""
+        return not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
 
     def _check_schema(self) -> None:
         kind = self._db.execute("PRAGMA application_id").fetchone()[0]
@@ -156,9 +161,10 @@ class Streams:
             try:
                 for trajectory in trajectories:
                     if self._db.execute(_PUT, _values(trajectory)).rowcount != 1:
-                        key = (trajectory.case_id, trajectory.teacher, trajectory.sample, trajectory.wave)
+                        key = tuple(getattr(trajectory, name) for name in _KEY)
                         raise StoreError(
-                            f"{self.path}: {key} has a final answer, which is never overwritten. Use another wave."
+                            f"{self.path}: {key} has a final answer, which is never overwritten. "
+                            "Use another wave."
                         )
                 self._db.execute("COMMIT")
             except BaseException:
@@ -218,6 +224,16 @@ class Streams:
         for teacher, value, n in found:
             tally.setdefault(teacher, {})[value] = n
         return tally
+
+    def last_error(self, teacher: str) -> str:
+        """What the latest failed answer of a teacher said; empty when none failed."""
+        with self._guard("read"):
+            found = self._db.execute(
+                "SELECT error FROM trajectories WHERE teacher = ? AND status = ? "
+                "ORDER BY created_at DESC LIMIT 1",
+                (teacher, Status.FAILED.value),
+            ).fetchone()
+        return found[0] if found else ""
 
     def digest(self) -> str:
         """sha256 over all trajectories but not their times, whatever the order they came in."""

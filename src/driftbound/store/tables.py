@@ -118,8 +118,8 @@ def read_cases(path: Path) -> list[Case]:
             )
         if case.sensitivity not in SENSITIVITIES:
             raise CaseError(
-                f"{path}: {case.case_id}: sensitivity {case.sensitivity!r} is neither public nor credentialed. "
-                "Correct it."
+                f"{path}: {case.case_id}: sensitivity {case.sensitivity!r} is "
+                "neither public nor credentialed. Correct it."
             )
         seen.add(case.case_id)
         cases.append(case)

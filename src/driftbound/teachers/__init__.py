@@ -1,0 +1,1 @@
+"""Teachers: sources of answers, and the collector that asks them all."""

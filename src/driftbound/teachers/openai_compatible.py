@@ -31,15 +31,10 @@ class OpenAICompatibleTeacher:
         self.name = endpoint.name
         self._endpoint = endpoint
         self._sampling = {"temperature": temperature, "max_tokens": max_tokens}
-        self._params = json.dumps(self._sampling, sort_keys=True)
+        self._params = sampling_json(temperature=temperature, max_tokens=max_tokens)
         self._is_refusal = is_refusal
         self._unreachable = 0
         self._failed = 0
-
-    def request_hash(self, question: str, images: Sequence[bytes]) -> str:
-        """Identity of a request: model, sampling, question and images by content; not the address."""
-        asked = [self._endpoint.model, self._params, question, [_sha256(image) for image in images]]
-        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
     async def answer(self, case: Case, question: str, images: Sequence[bytes]) -> Trajectory:
         """Ask once (with retries); a failed answer is a trajectory too.
@@ -51,7 +46,7 @@ class OpenAICompatibleTeacher:
         start = time.perf_counter()
         outcome = await self._endpoint.ask(question, images, self._sampling, sensitivity=case.sensitivity)
         latency_s = round(time.perf_counter() - start, 4)
-        request_hash = self.request_hash(question, images)
+        asked = request_hash(self._endpoint.model, self._params, question, images)
         if isinstance(outcome, Failure):
             self._count(outcome)
             return Trajectory(
@@ -60,7 +55,7 @@ class OpenAICompatibleTeacher:
                 status=Status.FAILED,
                 model=self._endpoint.model,
                 params=self._params,
-                request_hash=request_hash,
+                request_hash=asked,
                 latency_s=latency_s,
                 created_at=created_at,
                 error=outcome.reason,
@@ -75,7 +70,7 @@ class OpenAICompatibleTeacher:
             model=self._endpoint.model,
             version=outcome.version,
             params=self._params,
-            request_hash=request_hash,
+            request_hash=asked,
             prompt_tokens=outcome.prompt_tokens,
             completion_tokens=outcome.completion_tokens,
             latency_s=latency_s,
@@ -92,6 +87,21 @@ class OpenAICompatibleTeacher:
         if self._unreachable >= UNREACHABLE_IN_A_ROW or self._failed >= FAILED_IN_A_ROW:
             doing = "not reachable" if failure.barred else "out of order"
             raise TeacherError(f"{self.name} at {shown(self._endpoint.base_url)}: {doing} ({failure.reason})")
+
+
+def sampling_json(*, temperature: float, max_tokens: int) -> str:
+    """Sampling settings as they are stored with each answer.
+
+    >>> sampling_json(temperature=1, max_tokens=400)
+    '{"max_tokens": 400, "temperature": 1.0}'
+    """
+    return json.dumps({"max_tokens": max_tokens, "temperature": float(temperature)})
+
+
+def request_hash(model: str, params: str, question: str, images: Sequence[bytes]) -> str:
+    """Identity of a request: model, sampling, question and images by content; not the address."""
+    asked = [model, params, question, [_sha256(image) for image in images]]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
 def classify(reply: Reply, is_refusal: Callable[[str], bool]) -> Status:

@@ -13,9 +13,9 @@ _MENTION = re.compile(
     r"\b(?:"
     + "|".join(
         re.escape(phrase)
-        for phrase in sorted((p for name, ps in PHRASES.items() if name != "No Finding" for p in ps), key=len)[
-            ::-1
-        ]
+        for phrase in sorted(
+            (p for name, ps in PHRASES.items() if name != "No Finding" for p in ps), key=len
+        )[::-1]
     )
     + r")\b"
 )
@@ -62,8 +62,8 @@ def claims(text: str) -> list[Claim]:
     A step is a sentence or a line of a list. Within a step a negation or a hedge that stands
     before an enumeration holds for all of it.
 
-    >>> [(c.finding, c.value) for c in claims("No fracture or edema. Pleural effusion on the left.")]
-    [('Fracture', 'absent'), ('Edema', 'absent'), ('Pleural Effusion', 'present'), ('Pleural Effusion', 'left')]
+    >>> [(c.finding, c.value) for c in claims("No fracture or edema. Opacity on the left.")]
+    [('Fracture', 'absent'), ('Edema', 'absent'), ('Lung Opacity', 'present'), ('Lung Opacity', 'left')]
     """
     lower = text.lower()
     if len(lower) != len(text):  # a letter whose lower case is longer would shift the spans
@@ -90,14 +90,15 @@ def _claims_of_step(text: str, start: int, end: int, step: int) -> list[Claim]:
         if polarity is None:
             polarity = carried if carried is not None and not sides else Polarity.PRESENT
         carried = polarity if leads or (carried is polarity and not sides) else None
-        where = {"start": segment.start, "end": segment.end, "step": step}
         found.append(
             Claim(
                 finding=segment.finding,
                 attribute="presence",
                 value=str(polarity),
                 polarity=polarity,
-                **where,
+                start=segment.start,
+                end=segment.end,
+                step=step,
             )
         )
         if polarity is Polarity.PRESENT and sides and segment.finding in SIDED:

@@ -3,19 +3,22 @@
 Seen as radiographs are: the patient's right is on the left of the picture, marked "R".
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-SIZE = 256
-"""Pixels per side of a film."""
-
-Canvas = NDArray[np.float32]
-"""Grey values (SIZE, SIZE), 0 black to 255 white."""
-Point = tuple[float, float]
+from driftbound.domains.phantom.canvas import (
+    SIZE,
+    Canvas,
+    Point,
+    add_ellipse,
+    dots,
+    ellipse,
+    fill,
+    line,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def _anatomy(rng: np.random.Generator) -> dict[str, Lung]:
 def _body(lungs: Mapping[str, Lung], signs: Mapping[str, str], rng: np.random.Generator) -> Canvas:
     canvas = np.full((SIZE, SIZE), 12, np.float32)
     middle = (lungs["left"].cx + lungs["right"].cx) / 2
-    _fill(
+    fill(
         canvas,
         [
             (middle - 122, 262),
@@ -87,49 +90,49 @@ def _body(lungs: Mapping[str, Lung], signs: Mapping[str, str], rng: np.random.Ge
             lung.at(np.cos(a) * (0.62 + 0.38 * min(1.0, (np.sin(a) + 1) / 0.9)), np.sin(a))
             for a in np.linspace(0, 2 * np.pi, 60)
         ]
-        _fill(canvas, [p for p in outline if p[1] < lung.cy + 0.86 * lung.ry], air, 2)
+        fill(canvas, [p for p in outline if p[1] < lung.cy + 0.86 * lung.ry], air, 2)
         for k in range(7):
             _rib(canvas, lung, -0.82 + 0.26 * k, 13)
-        _line(canvas, [lung.at(-1.15, -0.78), lung.at(0.1, -0.98), lung.at(1.0, -0.8)], 6, 22, 1.5)
+        line(canvas, [lung.at(-1.15, -0.78), lung.at(0.1, -0.98), lung.at(1.0, -0.8)], 6, 22, 1.5)
     half = 30 if signs["wide mediastinum"] == "present" else 13
     top, low = lungs["left"].cy - 92, lungs["left"].cy - 5
-    _fill(
+    fill(
         canvas,
         [(middle - half, top), (middle + half, top), (middle + half, low), (middle - half, low)],
         176,
         2.5,
     )
     wide = 1.0 if signs["wide heart"] == "present" else 0.0
-    _ellipse(canvas, (middle + 12 + 4 * wide, lungs["left"].cy + 44), 34 + 30 * wide, 36 + 6 * wide, 180, 2.5)
-    _line(canvas, [(middle, 14), (middle, 250)], 12, 14, 3)
+    ellipse(canvas, (middle + 12 + 4 * wide, lungs["left"].cy + 44), 34 + 30 * wide, 36 + 6 * wide, 180, 2.5)
+    line(canvas, [(middle, 14), (middle, 250)], 12, 14, 3)
     return canvas
 
 
 def _rib(canvas: Canvas, lung: Lung, down: float, strength: float) -> None:
     points = [lung.at(x, down + 0.16 * x * x - 0.05 * x) for x in np.linspace(-0.95, 1.08, 12)]
-    _line(canvas, points, 5, strength, 1.2)
+    line(canvas, points, 5, strength, 1.2)
 
 
 def _round_spot(canvas: Canvas, lung: Lung, rng: np.random.Generator) -> None:
     centre = lung.at(rng.uniform(-0.1, 0.5), rng.uniform(-0.5, -0.1))
-    _ellipse(canvas, centre, 9, 9, 190, 1.2)
+    ellipse(canvas, centre, 9, 9, 190, 1.2)
 
 
 def _patch(canvas: Canvas, lung: Lung, rng: np.random.Generator) -> None:
     x, y = lung.at(rng.uniform(-0.05, 0.3), rng.uniform(0.0, 0.22))
     for _ in range(7):
-        _add_ellipse(canvas, (x + rng.normal(0, 9), y + rng.normal(0, 9)), 15, 13, 24, 4)
+        add_ellipse(canvas, (x + rng.normal(0, 9), y + rng.normal(0, 9)), 15, 13, 24, 4)
 
 
 def _haze(canvas: Canvas, lung: Lung, rng: np.random.Generator) -> None:
-    _add_ellipse(canvas, lung.at(-0.1, -0.05), 0.85 * lung.rx, 0.72 * lung.ry, rng.uniform(36, 44), 13)
+    add_ellipse(canvas, lung.at(-0.1, -0.05), 0.85 * lung.rx, 0.72 * lung.ry, rng.uniform(36, 44), 13)
 
 
 def _fine_lines(canvas: Canvas, lung: Lung, rng: np.random.Generator) -> None:
     start = rng.uniform(0.02, 0.1)
     for k in range(6):
         down = start + 0.1 * k
-        _line(canvas, [lung.at(0.42, down), lung.at(0.98, down)], 3, 75, 0.5)
+        line(canvas, [lung.at(0.42, down), lung.at(0.98, down)], 3, 75, 0.5)
 
 
 def _dark_branches(canvas: Canvas, lung: Lung, rng: np.random.Generator) -> None:
@@ -137,7 +140,7 @@ def _dark_branches(canvas: Canvas, lung: Lung, rng: np.random.Generator) -> None
     for target in ((0.35, -0.12), (0.38, 0.16), (0.2, 0.36)):
         x, y = lung.at(target[0] + rng.uniform(-0.08, 0.08), target[1] + rng.uniform(-0.04, 0.04))
         bend = ((root[0] + x) / 2, (root[1] + y) / 2 - 5)
-        _line(canvas, [root, bend, (x, y)], 5, -75, 0.7)
+        line(canvas, [root, bend, (x, y)], 5, -75, 0.7)
 
 
 def _mottled_dots(canvas: Canvas, lung: Lung, rng: np.random.Generator) -> None:
@@ -146,55 +149,55 @@ def _mottled_dots(canvas: Canvas, lung: Lung, rng: np.random.Generator) -> None:
         lung.at(0.1 + 0.62 * r * np.cos(a), -0.3 + 0.32 * r * np.sin(a))
         for a, r in zip(angles, radii, strict=True)
     ]
-    _dots(canvas, centres, (3.4, 3.4), 0.6, lambda old, cover: old + cover * 85)
+    dots(canvas, centres, (3.4, 3.4), 0.6, lambda old, cover: old + cover * 85)
 
 
 def _white_base(canvas: Canvas, lung: Lung, rng: np.random.Generator) -> None:
     top = 0.5 + rng.uniform(-0.03, 0.03)
-    _fill(canvas, [lung.at(-0.95, top), lung.at(1.0, top), lung.at(0.9, 0.95), lung.at(-0.95, 0.95)], 178, 3)
+    fill(canvas, [lung.at(-0.95, top), lung.at(1.0, top), lung.at(0.9, 0.95), lung.at(-0.95, 0.95)], 178, 3)
 
 
 def _curved_edge(canvas: Canvas, lung: Lung, rng: np.random.Generator) -> None:
     low = 0.5 + rng.uniform(-0.03, 0.03)
     points = [lung.at(x, low - 0.42 * max(0.0, (x + 0.2) / 1.2) ** 2) for x in np.linspace(-0.9, 1.0, 14)]
-    _fill(canvas, [*points, lung.at(1.0, low + 0.05), lung.at(-0.9, low + 0.05)], 205, 1.5)
-    _line(canvas, points, 4, 45, 0.8)
+    fill(canvas, [*points, lung.at(1.0, low + 0.05), lung.at(-0.9, low + 0.05)], 205, 1.5)
+    line(canvas, points, 4, 45, 0.8)
 
 
 def _raised_diaphragm(canvas: Canvas, lung: Lung, rng: np.random.Generator) -> None:
     low = 0.74 + rng.uniform(-0.03, 0.03)
     points = [lung.at(x, low - 0.34 * np.sqrt(max(0.0, 1 - x * x))) for x in np.linspace(-0.95, 0.95, 24)]
-    _fill(canvas, [*points, lung.at(0.95, 0.95), lung.at(-0.95, 0.95)], 150, 1)
-    _line(canvas, points, 4, 85, 0.6)
+    fill(canvas, [*points, lung.at(0.95, 0.95), lung.at(-0.95, 0.95)], 150, 1)
+    line(canvas, points, 4, 85, 0.6)
 
 
 def _dark_apex(canvas: Canvas, lung: Lung, rng: np.random.Generator) -> None:
-    _ellipse(canvas, lung.at(0.12, -0.7), 0.6 * lung.rx, 0.26 * lung.ry, 8, 2.5)
+    ellipse(canvas, lung.at(0.12, -0.7), 0.6 * lung.rx, 0.26 * lung.ry, 8, 2.5)
 
 
 def _thin_edge_line(canvas: Canvas, lung: Lung, rng: np.random.Generator) -> None:
     inset = 0.66 + rng.uniform(-0.03, 0.03)
     points = [lung.at(inset * np.cos(a), -0.1 + 0.62 * np.sin(a)) for a in np.linspace(-1.45, 0.1, 14)]
-    _line(canvas, points, 3, 110, 0.5)
+    line(canvas, points, 3, 110, 0.5)
 
 
 def _pleural_band(canvas: Canvas, lung: Lung, rng: np.random.Generator) -> None:
     points = [lung.at(1.0, d) for d in np.linspace(-0.34, 0.26, 8)]
-    _line(canvas, points, 13, 85, 1.0)
+    line(canvas, points, 13, 85, 1.0)
 
 
 def _broken_rib(canvas: Canvas, lung: Lung, rng: np.random.Generator) -> None:
     down = -0.56 + 0.26 * int(rng.integers(0, 2))
     for x0, x1, shift in ((-0.3, 0.3, 0.0), (0.42, 1.08, 0.12)):
         points = [lung.at(x, down + shift + 0.16 * x * x - 0.05 * x) for x in np.linspace(x0, x1, 8)]
-        _line(canvas, points, 8, 95, 0.8)
+        line(canvas, points, 8, 95, 0.8)
 
 
 def _wire_and_box(canvas: Canvas, lung: Lung, rng: np.random.Generator) -> None:
     x, y = lung.at(0.75, -0.62 + rng.uniform(-0.05, 0.05))
-    _fill(canvas, [(x - 15, y - 11), (x + 15, y - 11), (x + 15, y + 11), (x - 15, y + 11)], 250, 0.6)
+    fill(canvas, [(x - 15, y - 11), (x + 15, y - 11), (x + 15, y + 11), (x - 15, y + 11)], 250, 0.6)
     end = (SIZE / 2 + rng.uniform(0, 16), lung.cy + 50)
-    _line(canvas, [(x, y), lung.at(-0.9, -0.55), (SIZE / 2 - 4, lung.cy - 10), end], 4, 110, 0.5)
+    line(canvas, [(x, y), lung.at(-0.9, -0.55), (SIZE / 2 - 4, lung.cy - 10), end], 4, 110, 0.5)
 
 
 _SIGNS: dict[str, Callable[[Canvas, Lung, np.random.Generator], None]] = {
@@ -237,78 +240,3 @@ def _expose(canvas: Canvas, scanner: str, rng: np.random.Generator) -> Image.Ima
     values = np.asarray(film, np.float32) * gain + offset
     values += rng.normal(0, noise, (SIZE, SIZE)).astype(np.float32)
     return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
-
-
-def _stamp(
-    canvas: Canvas,
-    box: tuple[float, float, float, float],
-    blur: float,
-    paint: Callable[[ImageDraw.ImageDraw, Point], None],
-    mix: Callable[[Canvas, Canvas], Canvas],
-) -> None:
-    """Change the part of the canvas that a blurred shape covers.
-
-    ``box`` bounds the sharp shape; ``paint(pen, origin)`` draws it relative to ``origin``;
-    ``mix(old, cover)`` gives the new grey values for a coverage of 0 to 1.
-    """
-    margin = 3 * blur + 2
-    left, top = max(0, int(box[0] - margin)), max(0, int(box[1] - margin))
-    right, bottom = min(SIZE, int(box[2] + margin) + 1), min(SIZE, int(box[3] + margin) + 1)
-    plate = Image.new("L", (right - left, bottom - top))
-    paint(ImageDraw.Draw(plate), (left, top))
-    cover = np.asarray(plate.filter(ImageFilter.GaussianBlur(blur)), np.float32) / 255
-    part = canvas[top:bottom, left:right]
-    part[:] = mix(part, cover)
-
-
-def _bounds(points: Sequence[Point], width: float = 0) -> tuple[float, float, float, float]:
-    xs, ys = [p[0] for p in points], [p[1] for p in points]
-    return min(xs) - width, min(ys) - width, max(xs) + width, max(ys) + width
-
-
-def _shift(points: Sequence[Point], origin: Point) -> list[Point]:
-    return [(x - origin[0], y - origin[1]) for x, y in points]
-
-
-def _fill(canvas: Canvas, points: Sequence[Point], value: float, blur: float) -> None:
-    _stamp(
-        canvas,
-        _bounds(points),
-        blur,
-        lambda pen, origin: pen.polygon(_shift(points, origin), fill=255),
-        lambda old, cover: old + cover * (value - old),
-    )
-
-
-def _dots(
-    canvas: Canvas,
-    centres: Sequence[Point],
-    radius: Point,
-    blur: float,
-    mix: Callable[[Canvas, Canvas], Canvas],
-) -> None:
-    rx, ry = radius
-
-    def paint(pen: ImageDraw.ImageDraw, origin: Point) -> None:
-        for x, y in _shift(centres, origin):
-            pen.ellipse([x - rx, y - ry, x + rx, y + ry], fill=255)
-
-    _stamp(canvas, _bounds(centres, max(rx, ry)), blur, paint, mix)
-
-
-def _ellipse(canvas: Canvas, centre: Point, rx: float, ry: float, value: float, blur: float) -> None:
-    _dots(canvas, [centre], (rx, ry), blur, lambda old, cover: old + cover * (value - old))
-
-
-def _add_ellipse(canvas: Canvas, centre: Point, rx: float, ry: float, amount: float, blur: float) -> None:
-    _dots(canvas, [centre], (rx, ry), blur, lambda old, cover: old + cover * amount)
-
-
-def _line(canvas: Canvas, points: Sequence[Point], width: int, amount: float, blur: float) -> None:
-    _stamp(
-        canvas,
-        _bounds(points, width),
-        blur,
-        lambda pen, origin: pen.line(_shift(points, origin), fill=255, width=width, joint="curve"),
-        lambda old, cover: old + cover * amount,
-    )

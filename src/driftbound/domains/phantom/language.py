@@ -242,4 +242,3 @@ def _step(
         side = "bilateral" if stance.value == "both" else stance.value
         return pick(style.sided).format(on=on, side=side, **words)
     return pick(getattr(style, stance.value)).format(**words)
-

@@ -1,6 +1,7 @@
 """What is planted in each scripted teacher: drift, contagion, sides, omissions, refusals, voice."""
 
 from dataclasses import dataclass, replace
+from math import ceil
 
 from driftbound.domains.phantom.findings import FINDINGS
 from driftbound.domains.phantom.language import STYLES, Style
@@ -189,7 +190,7 @@ def early_positions(plan: Planted) -> int:
     >>> early_positions(PLANTED["sonnet-4"]), early_positions(PLANTED["gemini-2.5"])
     (7, 14)
     """
-    return sum((index + 0.5) / len(FINDINGS) < plan.change for index in range(len(FINDINGS)))
+    return ceil(len(FINDINGS) * plan.change - 0.5)
 
 
 def error_rate(plan: Planted, finding: str, there: bool, *, late: bool) -> float:

@@ -114,9 +114,9 @@ def before_and_after(error: float, early_share: float, odds: float) -> Pair:
     ``early_share`` of the claims stand before it; after it the odds of an error are ``odds`` times
     those before.
 
-    >>> before, after = before_and_after(0.3, 0.5, 6.0)
-    >>> round(before, 9), round(after, 9)
-    (0.130662386, 0.469337614)
+    >>> early, late = before_and_after(0.3, 2 / 3, 4.0)
+    >>> round(early, 9), round(late, 9)
+    (0.2, 0.5)
     """
     low, high = 0.0, 1.0
     for _ in range(60):

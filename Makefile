@@ -1,0 +1,27 @@
+# make demo: set up .venv and run the whole method; make test: set up the same and pass the tests.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# One thread per process: tests start several, and two cores with four threads crawl.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+
+.PHONY: demo test lint
+
+demo: .venv/.installed
+	$(BIN)/driftbound demo
+
+test: lint
+	$(ONE_THREAD) $(BIN)/python -m pytest
+
+lint: .venv/.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "driftbound needs Python 3.11 or newer, and '$(PYTHON)' is not; try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+	  exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,70 @@
+"""The phantom domain as the stages see it: cases, questions, claims, the student's format."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from driftbound.config import DomainConfig
+from driftbound.domains.phantom import claims as reading
+from driftbound.domains.phantom import language, server
+from driftbound.domains.phantom.drawing import draw
+from driftbound.domains.phantom.findings import FINDINGS, HEADLINE, SIDED
+from driftbound.domains.phantom.population import population
+from driftbound.errors import StoreError, boundary
+from driftbound.progress import bar
+from driftbound.records import Case, Claim
+from driftbound.store.manifest import replacing
+from driftbound.store.tables import write_cases, write_truth
+
+
+class PhantomDomain:
+    """Synthetic chest radiographs; implements ``protocols.Domain``."""
+
+    name = "phantom"
+    findings = FINDINGS
+    headline = HEADLINE
+    sided = SIDED
+
+    def __init__(self, config: DomainConfig, seed: int) -> None:
+        self.config = config
+        self.seed = seed
+
+    def write_cases(self, folder: Path, truth: Path) -> None:
+        """Draw every film that is not there yet, then write truth and cases."""
+        phantoms = population(self.config, self.seed)
+        then = "Check disk space and permissions, then run again."
+        with boundary(StoreError, f"writing {folder / 'images'}", then=then):
+            (folder / "images").mkdir(parents=True, exist_ok=True)
+            with bar("drawing phantoms", len(phantoms)) as advance:
+                for phantom in phantoms:
+                    path = folder / phantom.case.images[0]
+                    if not path.exists():
+                        with replacing(path) as partial:
+                            film = draw(phantom.signs, phantom.seed, phantom.scanner)
+                            film.save(partial, format="PNG", optimize=False)
+                    advance()
+        write_truth(truth, {phantom.case.case_id: phantom.findings for phantom in phantoms})
+        write_cases(folder / "cases.parquet", [phantom.case for phantom in phantoms])
+
+    def question(self, case: Case) -> str:
+        """The prompt of the case: nothing is disclosed in it."""
+        return case.prompt
+
+    def merge_question(self, case: Case, answers: Sequence[str]) -> str:
+        """Ask for one report out of several anonymous ones."""
+        return language.merge_question(answers)
+
+    def claims(self, text: str) -> list[Claim]:
+        """What a free text asserts, in order of the text."""
+        return reading.claims(text)
+
+    def render(self, stances: Mapping[str, str]) -> str:
+        """A text in the student's format."""
+        return language.canonical(stances)
+
+    def is_refusal(self, text: str) -> bool:
+        """Whether a text declines to answer."""
+        return reading.is_refusal(text)
+
+    def scripted_server(self, cases: Path) -> list[str] | None:
+        """The command that serves the seven scripted teachers for the run folder ``cases``."""
+        return server.command(cases, self.config, self.seed)

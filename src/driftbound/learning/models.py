@@ -1,0 +1,107 @@
+"""Loading, adapting and saving students: ordinary Hugging Face checkpoint folders."""
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from driftbound.config import TrainingConfig
+from driftbound.errors import ModelError, StoreError, boundary
+
+
+class Student(NamedTuple):
+    """A model and the processor that goes with it."""
+
+    model: Any
+    processor: Any
+
+
+def load(name: str | Path) -> Student:
+    """Load a checkpoint folder (or, where the user names one, a hub checkpoint), in evaluation mode.
+
+    float32 on the CPU, bfloat16 on a GPU. Raises ``ModelError`` for what cannot be loaded, is no
+    image-and-text model, or has no chat template.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    path = Path(name)
+    if (path.is_absolute() or len(path.parts) != 2) and not (path / "config.json").is_file():
+        raise ModelError(f"{name}: no checkpoint (config.json is missing). Name a checkpoint folder.")
+    doing, then = f"loading {name}", "It must be an image-and-text checkpoint with its processor."
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with boundary(ModelError, doing, then=then):
+        logging.getLogger("transformers").setLevel(logging.ERROR)
+        processor = AutoProcessor.from_pretrained(name)
+        model = AutoModelForImageTextToText.from_pretrained(
+            name, dtype=torch.float32 if device.type == "cpu" else torch.bfloat16
+        )
+    if not getattr(processor, "chat_template", None):
+        raise ModelError(
+            f"{name}: its processor has no chat template. Add chat_template.jinja to the checkpoint."
+        )
+    if processor.tokenizer.pad_token_id is None or processor.tokenizer.eos_token_id is None:
+        raise ModelError(f"{name}: its tokenizer has no padding or end token. Set both in the checkpoint.")
+    return Student(model.to(device).eval(), processor)
+
+
+def make_trainable(model: Any, config: TrainingConfig) -> Any:
+    """Set what is trained: everything, everything but the vision tower, or adapters on the decoder."""
+    if config.tuner == "lora":
+        from peft import LoraConfig, get_peft_model
+
+        return get_peft_model(
+            model,
+            LoraConfig(
+                r=config.lora.rank, lora_alpha=config.lora.alpha, target_modules=_decoder_linears(model)
+            ),
+        )
+    vision = {id(p) for module in _vision_modules(model) for p in module.parameters()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(config.train_vision or id(parameter) not in vision)
+    return model
+
+
+def merged(model: Any) -> Any:
+    """The model without adapters: these are folded into its weights."""
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def save(student: Student, folder: Path) -> None:
+    """Write an ordinary checkpoint folder; it appears complete or not at all."""
+    partial = folder.with_name(folder.name + ".partial")
+    with boundary(StoreError, f"writing {folder}", then="Check disk space and permissions."):
+        shutil.rmtree(partial, ignore_errors=True)
+        student.model.save_pretrained(partial)
+        student.processor.save_pretrained(partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+
+
+def set_threads(threads: int) -> None:
+    """CPU threads for torch; 0 leaves the choice to torch."""
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def _vision_modules(model: nn.Module) -> list[nn.Module]:
+    """The towers: modules that own the vision configuration."""
+    tower = type(model.config.vision_config)  # type: ignore[union-attr]
+    return [m for m in model.modules() if isinstance(getattr(m, "config", None), tower)]
+
+
+def _decoder_linears(model: nn.Module) -> list[str]:
+    """Names of all linear layers outside vision tower and head."""
+    vision = {id(m) for tower in _vision_modules(model) for m in tower.modules()}
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and id(module) not in vision and module is not head
+    ]

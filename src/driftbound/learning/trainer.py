@@ -1,0 +1,195 @@
+"""One trainer for both trainings: many candidate answers to one case, one objective over them."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import Sampler, SequentialSampler
+from transformers import Trainer
+
+from driftbound.errors import TrainingError
+from driftbound.learning.logprobs import Scores, score
+from driftbound.learning.objectives import (
+    has_negative,
+    implicit_rewards,
+    pairwise_loss,
+    plackett_luce_loss,
+    ranking,
+)
+
+TRAINED = "trained.safetensors"
+"""In a checkpoint: the parameters that are trained."""
+
+Batch = dict[str, Tensor]
+Stats = dict[str, tuple[float, float]]
+"""Name to (sum, count), so that means over several batches are exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrapping:
+    """Next-token NLL on all trajectories, per token (arXiv 2510.04142, supervised bootstrapping)."""
+
+    def size(self, batch: Batch) -> int:
+        """What the loss is averaged over: answer tokens."""
+        return int((batch["labels"] >= 0).sum())
+
+    def __call__(self, scores: Scores, batch: Batch) -> tuple[Tensor, Stats]:
+        """Summed loss and what to log."""
+        tokens = float(scores.tokens.sum())
+        return -scores.logps.sum(), {"logp_per_token": (float(scores.plain.sum()), tokens)}
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "plackett_luce": plackett_luce_loss,
+    "pairwise": pairwise_loss,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alignment:
+    """The consensus (column 0) preferred over all trajectories at once, with an optional NLL anchor."""
+
+    objective: str
+    beta: float
+    anchor: float
+    length_normalised: bool
+    teachers: tuple[str, ...]
+    """Names of columns 1 to K, for the log."""
+
+    def size(self, batch: Batch) -> int:
+        """What the loss is averaged over: groups with at least one negative."""
+        return int(has_negative(batch["valid"], batch["log_weights"]).sum())
+
+    def __call__(self, scores: Scores, batch: Batch) -> tuple[Tensor, Stats]:
+        """Summed loss and what to log."""
+        valid, reference = batch["valid"], batch["reference"]
+        counted = has_negative(valid, batch["log_weights"])
+        scale = scores.tokens.clamp_min(1) if self.length_normalised else 1
+        rewards = implicit_rewards(scores.logps / scale, reference / scale, self.beta)
+        loss = LOSSES[self.objective](rewards, valid, batch["log_weights"])
+        preference = loss.detach()
+        if self.anchor:
+            loss = loss - self.anchor * scores.logps[:, 0] / scores.tokens[:, 0].clamp_min(1)
+        return loss[counted].sum(), self._stats(scores, rewards.detach(), preference, counted, batch)
+
+    def _stats(
+        self, scores: Scores, rewards: Tensor, preference: Tensor, counted: Tensor, batch: Batch
+    ) -> Stats:
+        valid, n = batch["valid"], float(counted.sum())
+        rank = ranking(rewards, valid)
+        stats: Stats = {
+            "preference_loss": (float(preference[counted].sum()), n),
+            "rewards/consensus": (float(rewards[counted, 0].sum()), n),
+            "rewards/margin": (float(rank.margin[counted].sum()), n),
+            "rewards/accuracy": (float(rank.accuracy[counted].sum()), n),
+            "logp_consensus": (float(scores.plain[counted, 0].sum()), n),
+            "logp_consensus_per_token": (
+                float(scores.plain[counted, 0].sum()),
+                float(scores.tokens[counted, 0].sum()),
+            ),
+            "groups_without_negative": (float((~counted).sum()), 1.0),
+        }
+        for k, teacher in enumerate(self.teachers, start=1):
+            there = counted & valid[:, k]
+            stats[f"rewards/rejected/{teacher}"] = (float(rewards[there, k].sum()), float(there.sum()))
+        return stats
+
+
+class MultiStreamTrainer(Trainer):
+    """``transformers.Trainer`` over examples with several candidate answers.
+
+    ``objective`` is ``Bootstrapping`` or ``Alignment``. The loss is a sum over the whole optimiser
+    step divided by its size, so that accumulating batches, and several processes, give what one
+    batch gives. ``floor`` stops the training when the mean log p(consensus) per token over a logging
+    window falls below it (likelihood displacement).
+    """
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self, *args: Any, objective: Bootstrapping | Alignment, floor: float = -math.inf, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = True
+        self.objective = objective
+        self.floor = floor
+        self._seen: dict[str, list[float]] = {}
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        """In the order given: the caller has shuffled, over all epochs, so that resuming is exact."""
+        return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
+
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], Tensor]:
+        """The batches of one optimiser step and the size of its loss over all processes."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        size = torch.tensor(sum(self.objective.size(batch) for batch in batches), device=device)
+        return batches, self.accelerator.gather(size).sum().clamp_min(1)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Loss of one batch as its share of the optimiser step."""
+        loss, stats = self.objective(score(model, inputs), inputs)
+        size = self.objective.size(inputs) if num_items_in_batch is None else num_items_in_batch
+        loss = loss * self.accelerator.num_processes / size
+        for name, (total, count) in stats.items():
+            seen = self._seen.setdefault(name, [0.0, 0.0])
+            seen[0] += total
+            seen[1] += count
+        return (loss, {}) if return_outputs else loss
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Write what is being trained under the names that it has in memory.
+
+        The stock way writes checkpoints of some families (LLaVA) under older names, and reads them
+        back without strictness: the weights are lost in silence.
+        """
+        if state_dict is not None:
+            super()._save(output_dir, state_dict)
+            return
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self._trained(), folder / TRAINED)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Take up what ``_save`` wrote; every name must be there."""
+        path = Path(resume_from_checkpoint) / TRAINED
+        if not path.exists():
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        stored, trained = load_file(path), self._trained()
+        if stored.keys() != trained.keys():
+            raise TrainingError(
+                f"{path}: written by a training of other weights. Run with --from this stage."
+            )
+        with torch.no_grad():
+            for name, parameter in trained.items():
+                parameter.copy_(stored[name])
+
+    def _trained(self) -> dict[str, Tensor]:
+        model = self.accelerator.unwrap_model(self.model)
+        return {name: p.data for name, p in model.named_parameters() if p.requires_grad}
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the means since the last log; stop when the consensus has become too unlikely."""
+        means = {name: total / count for name, (total, count) in self._seen.items() if count}
+        self._seen.clear()
+        super().log(logs | means, start_time)
+        logp = means.get("logp_consensus_per_token", 0.0)
+        if logp < self.floor:
+            raise TrainingError(
+                f"align stopped at step {self.state.global_step}: log p(consensus) fell to {logp:.2f} "
+                f"nats per token, below the floor of {self.floor:.2f} (likelihood displacement). Lower "
+                "align.learning_rate, raise align.anchor or align.beta, then run with --from align."
+            )

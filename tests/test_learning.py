@@ -1,0 +1,355 @@
+"""What is scored, against the model asked plainly; reference, resume, tokens, checkpoints."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from driftbound.config import AlignConfig, BootstrapConfig
+from driftbound.errors import ModelError, TrainingError
+from driftbound.learning import models
+from driftbound.learning.architecture import build_model, build_processor, train_tokenizer
+from driftbound.learning.collator import IGNORE, Candidate, Example, MultiStreamCollator
+from driftbound.learning.logprobs import score
+from driftbound.learning.policy import LocalPolicy
+from driftbound.learning.reference import reference_logps
+from driftbound.learning.trainer import Alignment, Bootstrapping, MultiStreamTrainer
+from driftbound.learning.training import train
+
+WORDS = ["The left lung is white.", "No effusion on the right, edema on both sides.", "What is seen here?"]
+TEACHERS = ("one", "two")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    """A LLaVA of 100,000 random parameters, as an ordinary checkpoint."""
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(WORDS, 300)
+    student = models.Student(
+        build_model(tokenizer, width=48, layers=2, vision_width=32), build_processor(tokenizer)
+    )
+    path = tmp_path_factory.mktemp("checkpoint") / "student"
+    models.save(student, path)
+    return path
+
+
+@pytest.fixture
+def student(checkpoint) -> models.Student:
+    return models.load(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory) -> list[Example]:
+    folder = tmp_path_factory.mktemp("images")
+    found = []
+    for n in range(6):
+        path = folder / f"{n}.png"
+        Image.new("L", (64, 64), 40 * n).save(path)
+        second = None if n == 2 else Candidate(text="Edema on both sides." + " here" * n, ended=n != 4)
+        columns = (Candidate(text="No effusion."), Candidate(text="The left lung is white."), second)
+        found.append(Example(case_id=f"c{n}", question=WORDS[2], images=(path,), candidates=columns))
+    return found
+
+
+def plain_logp(student: models.Student, example: Example, candidate: Candidate) -> float:
+    """One conversation, one forward, log-softmax over everything: the slow obvious way."""
+    message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": example.question}]}
+    text = student.processor.apply_chat_template([message], add_generation_prompt=True)
+    image = Image.open(example.images[0]).convert("RGB")
+    end = student.processor.tokenizer.eos_token if candidate.ended else ""
+    whole = student.processor(text=[text + candidate.text + end], images=[image], return_tensors="pt")
+    prompt = student.processor(text=[text], images=[image], return_tensors="pt")["input_ids"].shape[1]
+    with torch.no_grad():
+        logps = student.model(**whole).logits[0].double().log_softmax(-1)
+    ids = whole["input_ids"][0]
+    return sum(float(logps[t - 1, ids[t]]) for t in range(prompt, len(ids)))
+
+
+def test_scores_equal_the_plain_forward(student, examples):
+    collate = MultiStreamCollator(processor=student.processor, max_length=512)
+    scores = score(student.model, collate(examples))
+    for b, example in enumerate(examples):
+        for c, candidate in enumerate(example.candidates):
+            if candidate is None:
+                assert (float(scores.logps[b, c]), int(scores.tokens[b, c])) == (0.0, 0)
+            else:
+                expected = plain_logp(student, example, candidate)
+                assert float(scores.logps[b, c]) == pytest.approx(expected, abs=1e-3)
+
+
+def test_prompt_and_image_are_not_scored(student, examples):
+    """Labels spell the answers and nothing else; the first scored position follows the prompt."""
+    collate = MultiStreamCollator(processor=student.processor, max_length=512)
+    batch = collate(examples[:1])
+    image = student.processor.tokenizer.convert_tokens_to_ids("<image>")
+    labels = batch["labels"]
+    spelled = [student.processor.tokenizer.decode(row[row != IGNORE]) for row in labels]
+    assert spelled == ["No effusion.<|end|>", "The left lung is white.<|end|>", "Edema on both sides.<|end|>"]
+    assert (batch["input_ids"] == image).sum(1).tolist() == [64, 64, 64]
+    assert not (labels == image).any()
+    prompt = student.processor.tokenizer.decode(batch["input_ids"][0][labels[0] == IGNORE][:80])
+    assert "What is seen here?" in prompt
+
+
+def test_a_cut_answer_has_no_end_token(student, examples):
+    collate = MultiStreamCollator(processor=student.processor, max_length=512)
+    batch = collate([examples[4]])
+    end = student.processor.tokenizer.eos_token_id
+    assert (batch["labels"] == end).sum(1).tolist() == [1, 1, 0]
+
+
+def test_too_long_answers_are_cut_counted_and_lose_their_end(student, examples):
+    full = MultiStreamCollator(processor=student.processor, max_length=512)
+    prompt = full.encode_prompt(examples[0])["input_ids"].shape[1]
+    short = replace(full, max_length=prompt + 2)
+    assert short.truncated(examples[0]) == 3
+    labels = short(examples[:1])["labels"]
+    assert (labels != IGNORE).sum(1).tolist() == [2, 2, 2]
+    with pytest.raises(TrainingError, match="max_length"):
+        replace(full, max_length=prompt)(examples[:1])
+
+
+def test_token_weights_follow_character_spans(student, examples):
+    """Weight 0 on the first four characters takes their tokens out of the sum, and only those."""
+    collate = MultiStreamCollator(processor=student.processor, max_length=512)
+    text = "No effusion."
+    spans = ((0, 2, 0.0),)
+    pair = replace(examples[0], candidates=(Candidate(text=text), Candidate(text=text, spans=spans)))
+    batch = collate([pair])
+    tokens = student.processor.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    muted = sum(start < 2 and end > 0 for start, end in tokens["offset_mapping"])
+    assert muted > 0
+    assert int((batch["token_weights"][0] - batch["token_weights"][1]).sum()) == muted
+    scores = score(student.model, batch)
+    assert float(scores.plain[0, 0]) == pytest.approx(float(scores.plain[0, 1]), abs=1e-4)
+    assert float(scores.logps[0, 0]) < float(scores.logps[0, 1])
+
+
+def test_teachers_texts_are_absent_from_the_scored_sequence(student, examples):
+    """The consensus is scored on image and prompt alone: its row is the same whatever the teachers said."""
+    collate = MultiStreamCollator(processor=student.processor, max_length=512)
+    one = replace(examples[0], candidates=(*examples[0].candidates[:1], Candidate(text="A"), None))
+    two = replace(one, candidates=(*one.candidates[:1], Candidate(text="white white white"), None))
+    rows = []
+    for example in (one, two):
+        batch = collate([example])
+        rows.append(batch["input_ids"][0][batch["attention_mask"][0] == 1].tolist())
+        assert "white" not in student.processor.tokenizer.decode(rows[-1])
+    assert rows[0] == rows[1]
+
+
+def test_reference_with_adapters_off_equals_the_frozen_copy(checkpoint, student, examples):
+    config = AlignConfig(tuner="lora")
+    frozen = models.load(checkpoint)
+    adapted = models.make_trainable(student.model, config)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    batch = MultiStreamCollator(processor=student.processor, max_length=512)(examples[:2])
+    with torch.no_grad():
+        expected = score(frozen.model, batch).logps
+        assert not torch.allclose(score(adapted, batch).logps, expected, atol=1e-2)
+        with adapted.disable_adapter():
+            torch.testing.assert_close(score(adapted, batch).logps, expected)
+
+
+def test_stored_reference_is_taken_up_where_it_was_cut(student, examples, tmp_path):
+    collate = MultiStreamCollator(processor=student.processor, max_length=512)
+    whole = reference_logps(student.model, collate, examples, batch_size=2, path=tmp_path / "a")
+    lines = (tmp_path / "a").read_text().splitlines(keepends=True)
+    (tmp_path / "b").write_text(lines[0] + lines[1][:30])
+    assert reference_logps(student.model, collate, examples, batch_size=2, path=tmp_path / "b") == whole
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def align(**changes) -> Alignment:
+    values = {"objective": "plackett_luce", "beta": 0.1, "anchor": 0.0, "length_normalised": False}
+    return Alignment(**(values | {"teachers": TEACHERS} | changes))
+
+
+def test_alignment_starts_at_the_log_of_the_valid_candidates(student, examples):
+    """Two teachers: ln 3; case c2 lacks one: ln 2. Length normalisation changes nothing at the start."""
+    collate = MultiStreamCollator(processor=student.processor, max_length=512)
+    batch = collate(examples[1:3])
+    scores = score(student.model, batch)
+    batch["reference"] = scores.logps.detach()
+    for changes in ({}, {"length_normalised": True}):
+        loss, stats = align(**changes)(scores, batch)
+        assert loss.item() == pytest.approx(math.log(3) + math.log(2), abs=1e-5)
+        assert stats["rewards/rejected/two"][1] == 1
+
+
+def test_anchor_adds_the_nll_of_the_consensus_per_token(student, examples):
+    collate = MultiStreamCollator(processor=student.processor, max_length=512)
+    batch = collate(examples[:1])
+    scores = score(student.model, batch)
+    batch["reference"] = scores.logps.detach()
+    bare = align()(scores, batch)[0].item()
+    anchored = align(anchor=0.5)(scores, batch)[0].item()
+    nll = -float(scores.logps[0, 0]) / int(scores.tokens[0, 0])
+    assert anchored - bare == pytest.approx(0.5 * nll, abs=1e-5)
+
+
+def test_bootstrapping_is_the_nll_per_token(student, examples):
+    """Summed over all branches; its size is the number of answer tokens."""
+    collate = MultiStreamCollator(processor=student.processor, max_length=512)
+    batch = collate(examples[:3])
+    loss, _ = Bootstrapping()(score(student.model, batch), batch)
+    texts = [c for e in examples[:3] for c in e.candidates if c is not None]
+    expected = -sum(plain_logp(student, examples[i // 3], c) for i, c in enumerate(texts))
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+    tokens = [len(student.processor.tokenizer(c.text)["input_ids"]) + 1 for c in texts]
+    assert Bootstrapping().size(batch) == sum(tokens)
+
+
+def config_of(kind=BootstrapConfig, **changes):
+    base = {
+        "groups_per_step": 2,
+        "groups_per_forward": 1,
+        "learning_rate": 1e-2,
+        "log_steps": 1,
+        "save_steps": 2,
+    }
+    return kind(**(base | changes))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return models.load(folder / "student").model.state_dict()
+
+
+def run_training(checkpoint, examples, folder, config, objective=None, **more) -> dict:
+    folder.mkdir(parents=True, exist_ok=True)
+    student = models.load(checkpoint)
+    collate = MultiStreamCollator(processor=student.processor, max_length=512)
+    if isinstance(objective, Alignment):
+        path = folder / "reference.jsonl"
+        collate.reference = reference_logps(student.model, collate, examples, batch_size=2, path=path)
+    return train(
+        student,
+        collate,
+        examples,
+        examples[:1],
+        objective or Bootstrapping(),
+        config,
+        seed=0,
+        folder=folder,
+        **more,
+    )
+
+
+def test_accumulated_batches_equal_one_batch(checkpoint, examples, tmp_path):
+    """Two cases one at a time or both at once, of different lengths: the same weights to rounding."""
+    for objective in (None, align(anchor=0.5)):
+        name = type(objective).__name__
+        run_training(checkpoint, examples, tmp_path / name / "1-a", config_of(), objective)
+        run_training(
+            checkpoint, examples, tmp_path / name / "1-b", config_of(groups_per_forward=2), objective
+        )
+        one, two = weights(tmp_path / name / "1-a"), weights(tmp_path / name / "1-b")
+        start = models.load(checkpoint).model.state_dict()
+        moved = max(float((one[key] - start[key]).abs().max()) for key in one)
+        apart = max(float((one[key] - two[key]).abs().max()) for key in one)
+        assert moved > 1e-2
+        assert apart < 0.02 * moved
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_resumed_equals_uninterrupted(checkpoint, examples, tmp_path, monkeypatch):
+    """Stopped after step 5 of 6 with a half-written checkpoint left behind: same weights, same metrics."""
+    config = config_of(epochs=2)
+    run_training(checkpoint, examples, tmp_path / "1-a", config)
+    step = MultiStreamTrainer.training_step
+    calls = []
+
+    def dying(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) == 10:
+            raise KilledError
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(MultiStreamTrainer, "training_step", dying)
+    with pytest.raises(KilledError):
+        run_training(checkpoint, examples, tmp_path / "1-b", config)
+    monkeypatch.undo()
+    half = tmp_path / "1-b" / "checkpoints" / "checkpoint-5"
+    half.mkdir()
+    (half / "trainer_state.json").write_text("{")
+    assert (tmp_path / "1-b" / "checkpoints" / "checkpoint-4" / "complete").exists()
+    run_training(checkpoint, examples, tmp_path / "1-b", config)
+    one, two = weights(tmp_path / "1-a"), weights(tmp_path / "1-b")
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert (tmp_path / "1-a" / "metrics.jsonl").read_bytes() == (
+        tmp_path / "1-b" / "metrics.jsonl"
+    ).read_bytes()
+
+
+def test_metrics_say_what_the_method_is_judged_by(checkpoint, examples, tmp_path):
+    run_training(checkpoint, examples, tmp_path / "1-a", config_of(AlignConfig), align())
+    rows = [json.loads(line) for line in (tmp_path / "1-a" / "metrics.jsonl").read_text().splitlines()]
+    first = rows[0]
+    assert first["step"] == 1
+    assert first["preference_loss"] in (
+        pytest.approx(math.log(3)),
+        pytest.approx((math.log(3) + math.log(2)) / 2),
+    )
+    assert {"logp_consensus", "rewards/rejected/one", "rewards/margin", "rewards/accuracy"} <= set(first)
+    assert "logp_consensus_per_token" in rows[-1]["validation"]
+
+
+def test_training_stops_when_the_consensus_becomes_unlikely(checkpoint, examples, tmp_path):
+    with pytest.raises(TrainingError, match=r"log p\(consensus\) fell .*likelihood displacement"):
+        run_training(checkpoint, examples, tmp_path / "1-a", config_of(AlignConfig), align(), floor=-0.01)
+
+
+def test_lora_leaves_an_ordinary_checkpoint(checkpoint, examples, tmp_path):
+    run_training(checkpoint, examples, tmp_path / "1-a", config_of(tuner="lora"))
+    one, start = weights(tmp_path / "1-a"), models.load(checkpoint).model.state_dict()
+    assert one.keys() == start.keys()
+    changed = [key for key in one if not torch.equal(one[key], start[key])]
+    assert changed
+    assert not [key for key in changed if "vision_tower" in key]
+
+
+def test_frozen_tower_stays(checkpoint, examples, tmp_path):
+    run_training(checkpoint, examples, tmp_path / "1-a", config_of(train_vision=False))
+    one, start = weights(tmp_path / "1-a"), models.load(checkpoint).model.state_dict()
+    assert all(torch.equal(one[key], start[key]) for key in one if "vision_tower" in key)
+
+
+def test_generation_does_not_depend_on_the_batch(checkpoint, examples):
+    policy = LocalPolicy.load(checkpoint)
+    questions = ["What?", "What is seen here? " * 5]
+    images = [examples[0].images, examples[1].images]
+    together = policy.generate(questions, images, max_new_tokens=8)
+    alone = [policy.generate([q], [i], max_new_tokens=8)[0] for q, i in zip(questions, images, strict=True)]
+    assert together == alone
+
+
+def test_policy_scores_what_the_plain_forward_says(checkpoint, student, examples):
+    policy = LocalPolicy.load(checkpoint)
+    said = policy.score([WORDS[2]], [examples[0].images], ["No effusion."])
+    assert said[0] == pytest.approx(
+        plain_logp(student, examples[0], Candidate(text="No effusion.")), abs=1e-3
+    )
+
+
+def test_checkpoints_that_do_not_fit_are_refused(checkpoint, tmp_path):
+    with pytest.raises(ModelError, match=r"config.json is missing"):
+        models.load(tmp_path / "nothing")
+    student = models.load(checkpoint)
+    student.processor.chat_template = student.processor.tokenizer.chat_template = None
+    models.save(student, tmp_path / "mute")
+    with pytest.raises(ModelError, match="chat template"):
+        models.load(tmp_path / "mute")
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match="loading"):
+        models.load(tmp_path / "odd")
