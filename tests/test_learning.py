@@ -106,7 +106,7 @@ def test_too_long_answers_are_cut_counted_and_lose_their_end(student, examples):
     full = MultiStreamCollator(processor=student.processor, max_length=512)
     prompt = full.encode_prompt(examples[0])["input_ids"].shape[1]
     short = replace(full, max_length=prompt + 2)
-    assert short.truncated(examples[0]) == 3
+    assert sum(tokens > short.room(examples[0]) for tokens in short.answer_tokens(examples[0])) == 3
     labels = short(examples[:1])["labels"]
     assert (labels != IGNORE).sum(1).tolist() == [2, 2, 2]
     with pytest.raises(TrainingError, match="max_length"):
@@ -165,6 +165,33 @@ def test_stored_reference_is_taken_up_where_it_was_cut(student, examples, tmp_pa
     (tmp_path / "b").write_text(lines[0] + lines[1][:30])
     assert reference_logps(student.model, collate, examples, batch_size=2, path=tmp_path / "b") == whole
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_stored_reference_does_not_depend_on_where_the_images_lie(student, examples, tmp_path):
+    collate = MultiStreamCollator(processor=student.processor, max_length=512)
+    moved = []
+    for example in examples[:2]:
+        path = tmp_path / example.images[0].name
+        path.write_bytes(example.images[0].read_bytes())
+        moved.append(replace(example, images=(path,)))
+    reference_logps(student.model, collate, examples[:2], batch_size=2, path=tmp_path / "a")
+    before = (tmp_path / "a").read_bytes()
+    reference_logps(student.model, collate, moved, batch_size=2, path=tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == before
+
+
+def test_what_a_processor_says_per_token_is_padded_with_the_row(student, examples):
+    """As Qwen-VL's mm_token_type_ids: 1 on image tokens of the prompt, 0 on answers and padding."""
+    image = student.processor.tokenizer.convert_tokens_to_ids("<image>")
+
+    class Collator(MultiStreamCollator):
+        def encode_prompt(self, example):
+            encoded = super().encode_prompt(example)
+            return encoded | {"mm_token_type_ids": (encoded["input_ids"] == image).long()}
+
+    longer = replace(examples[1], question="What is seen here, and where?")
+    batch = Collator(processor=student.processor, max_length=512)([examples[0], longer])
+    assert torch.equal(batch["mm_token_type_ids"], (batch["input_ids"] == image).long())
 
 
 def align(**changes) -> Alignment:
@@ -256,6 +283,15 @@ def test_accumulated_batches_equal_one_batch(checkpoint, examples, tmp_path):
         apart = max(float((one[key] - two[key]).abs().max()) for key in one)
         assert moved > 1e-2
         assert apart < 0.02 * moved
+        for row, other in zip(*(metrics(tmp_path / name / f"1-{x}") for x in "ab"), strict=True):
+            # Adam hides a constant factor; loss and gradient do not
+            assert row["loss"] == pytest.approx(other["loss"], rel=1e-3)
+            assert row["grad_norm"] == pytest.approx(other["grad_norm"], rel=2e-2)
+
+
+def metrics(folder: Path) -> list[dict]:
+    """The logged steps, without the closing validation line."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()][:-1]
 
 
 class KilledError(Exception):
@@ -305,8 +341,42 @@ def test_metrics_say_what_the_method_is_judged_by(checkpoint, examples, tmp_path
 
 
 def test_training_stops_when_the_consensus_becomes_unlikely(checkpoint, examples, tmp_path):
-    with pytest.raises(TrainingError, match=r"log p\(consensus\) fell .*likelihood displacement"):
-        run_training(checkpoint, examples, tmp_path / "1-a", config_of(AlignConfig), align(), floor=-0.01)
+    """The first two columns swapped in favour of the teacher: pushing column 0 down is what the loss wants.
+
+    The stop comes after the start, leaves the metrics that show the fall, and running again stops again.
+    """
+
+    class Displacing(Alignment):
+        def __call__(self, scores, batch):
+            stats = super().__call__(scores, batch)[1]
+            return scores.logps[:, 0].sum(), stats
+
+    displacing = Displacing(
+        objective="plackett_luce", beta=0.1, anchor=0.0, length_normalised=False, teachers=TEACHERS
+    )
+    config = config_of(AlignConfig, learning_rate=3e-2, epochs=4, log_steps=2, save_steps=2)
+    start = plain_start(checkpoint, examples)
+    for _ in range(2):
+        with pytest.raises(TrainingError, match=r"log p\(consensus\) fell .*likelihood displacement"):
+            run_training(checkpoint, examples, tmp_path / "1-a", config, displacing, floor=start - 0.3)
+        rows = [json.loads(line) for line in (tmp_path / "1-a" / "metrics.jsonl").read_text().splitlines()]
+        assert rows[0]["logp_consensus_per_token"] > start - 0.3 > rows[-1]["logp_consensus_per_token"]
+        assert not (tmp_path / "1-a" / "student").exists()
+
+
+def plain_start(checkpoint, examples) -> float:
+    """Mean log p per token of column 0 before any training."""
+    student = models.load(checkpoint)
+    batch = MultiStreamCollator(processor=student.processor, max_length=512)(examples)
+    with torch.no_grad():
+        scores = score(student.model, batch)
+    return float(scores.plain[:, 0].sum() / scores.tokens[:, 0].sum())
+
+
+def test_a_training_that_leaves_the_numbers_stops(checkpoint, examples, tmp_path):
+    with pytest.raises(TrainingError, match="no longer a number"):
+        run_training(checkpoint, examples, tmp_path / "1-a", config_of(learning_rate=1e30))
+    assert not (tmp_path / "1-a" / "student").exists()
 
 
 def test_lora_leaves_an_ordinary_checkpoint(checkpoint, examples, tmp_path):

@@ -60,7 +60,7 @@ class MultiStreamCollator:
         log_weights = torch.zeros(row.shape)
         for b, example in enumerate(examples):
             prompt = self.encode_prompt(example)
-            ids = prompt.pop("input_ids")[0].tolist()
+            ids = prompt["input_ids"][0].tolist()
             for c, candidate in enumerate(example.candidates):
                 if candidate is None:
                     continue
@@ -72,8 +72,9 @@ class MultiStreamCollator:
                 pictures.append(prompt)
         batch = self._pad(rows)
         batch |= {"row": row, "valid": row >= 0, "log_weights": log_weights}
-        for name in pictures[0] if pictures else ():
-            batch[name] = torch.cat([picture[name] for picture in pictures])
+        longest = batch["input_ids"].shape[1]
+        for name in pictures[0].keys() - {"input_ids"} if pictures else ():
+            batch[name] = torch.cat([_grown(picture[name], picture, longest) for picture in pictures])
         if self.reference:
             batch["reference"] = torch.tensor([self.reference[e.case_id] for e in examples])
         return batch
@@ -85,13 +86,12 @@ class MultiStreamCollator:
         return encoded
 
     def answer_tokens(self, example: Example) -> list[int]:
-        """Tokens of each candidate, end token included, before any cut; 0 where there is none."""
+        """Tokens of each candidate before any cut, end token included; 0 where there is none."""
         return [0 if c is None else len(self._encode_answer(c)[0]) for c in example.candidates]
 
-    def truncated(self, example: Example) -> int:
-        """How many candidates of an example are cut to ``max_length``."""
-        room = self.max_length - self.encode_prompt(example)["input_ids"].shape[1]
-        return sum(tokens > room for tokens in self.answer_tokens(example))
+    def room(self, example: Example) -> int:
+        """How many tokens of an answer fit behind the prompt."""
+        return self.max_length - int(self.encode_prompt(example)["input_ids"].shape[1])
 
     def _encode_answer(self, candidate: Candidate) -> tuple[list[int], list[float]]:
         tokenizer = self.processor.tokenizer
@@ -107,6 +107,8 @@ class MultiStreamCollator:
         if candidate.ended:
             ids.append(tokenizer.eos_token_id)
             weights.append(1.0)
+        if not ids:
+            raise TrainingError("an answer without any token cannot be scored. Mark it as empty.")
         return ids, weights
 
     def _fit(
@@ -130,6 +132,13 @@ class MultiStreamCollator:
             "token_weights": torch.tensor([ws + [0.0] * (longest - len(ws)) for _, _, ws in rows]),
             "attention_mask": torch.tensor([[1] * n + [0] * (longest - n) for n in lengths]),
         }
+
+
+def _grown(values: Tensor, prompt: dict[str, Tensor], length: int) -> Tensor:
+    """What the processor says per token of the prompt, with 0 for the answer and padding; else unchanged."""
+    if values.shape[:2] != prompt["input_ids"].shape:
+        return values
+    return torch.nn.functional.pad(values, (0, length - values.shape[1]))
 
 
 def encode_prompts(

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,11 +21,11 @@ class Student(NamedTuple):
     processor: Any
 
 
-def load(name: str | Path) -> Student:
+def load(name: str | Path, *, for_training: bool = False) -> Student:
     """Load a checkpoint folder (or, where the user names one, a hub checkpoint), in evaluation mode.
 
-    float32 on the CPU, bfloat16 on a GPU. Raises ``ModelError`` for what cannot be loaded, is no
-    image-and-text model, or has no chat template.
+    float32 for training and on the CPU; bfloat16 for generation on a GPU that has it. Raises
+    ``ModelError`` for what cannot be loaded, is no image-and-text model, or has no chat template.
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -32,16 +33,15 @@ def load(name: str | Path) -> Student:
 
     transformers_logging.disable_progress_bar()
     path = Path(name)
-    if (path.is_absolute() or len(path.parts) != 2) and not (path / "config.json").is_file():
+    if not is_hub_name(str(name)) and not (path / "config.json").is_file():
         raise ModelError(f"{name}: no checkpoint (config.json is missing). Name a checkpoint folder.")
     doing, then = f"loading {name}", "It must be an image-and-text checkpoint with its processor."
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.bfloat16 if has_bfloat16(device) and not for_training else torch.float32
     with boundary(ModelError, doing, then=then):
         logging.getLogger("transformers").setLevel(logging.ERROR)
         processor = AutoProcessor.from_pretrained(name)
-        model = AutoModelForImageTextToText.from_pretrained(
-            name, dtype=torch.float32 if device.type == "cpu" else torch.bfloat16
-        )
+        model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype)
     if not getattr(processor, "chat_template", None):
         raise ModelError(
             f"{name}: its processor has no chat template. Add chat_template.jinja to the checkpoint."
@@ -49,6 +49,26 @@ def load(name: str | Path) -> Student:
     if processor.tokenizer.pad_token_id is None or processor.tokenizer.eos_token_id is None:
         raise ModelError(f"{name}: its tokenizer has no padding or end token. Set both in the checkpoint.")
     return Student(model.to(device).eval(), processor)
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether ``owner/model`` names a checkpoint of the hub and not a folder that is missing.
+
+    >>> is_hub_name("Qwen/Qwen2.5-VL-7B-Instruct"), is_hub_name("/tmp/x"), is_hub_name("./x/y")
+    (True, False, False)
+    """
+    parts = name.split("/")
+    return len(parts) == 2 and all(parts) and parts[0] not in (".", "..", "~") and not Path(parts[0]).exists()
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether ``device`` is a GPU that calculates in bfloat16."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+
+def arithmetic(device: torch.device) -> AbstractContextManager[Any]:
+    """The arithmetic of training, also for what is compared with it: bfloat16 on a GPU that has it."""
+    return torch.autocast(device.type, torch.bfloat16) if has_bfloat16(device) else nullcontext()
 
 
 def make_trainable(model: Any, config: TrainingConfig) -> Any:
@@ -97,11 +117,11 @@ def _vision_modules(model: nn.Module) -> list[nn.Module]:
 
 
 def _decoder_linears(model: nn.Module) -> list[str]:
-    """Names of all linear layers outside vision tower and head."""
-    vision = {id(m) for tower in _vision_modules(model) for m in tower.modules()}
-    head = model.get_output_embeddings()  # type: ignore[operator]
+    """Names of the decoder's linear layers: neither tower, projector nor head."""
+    decoder = model.get_decoder()  # type: ignore[operator]
+    inside = {id(module) for module in decoder.modules()}
     return [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and id(module) not in vision and module is not head
+        if isinstance(module, nn.Linear) and id(module) in inside
     ]

@@ -3,12 +3,14 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from driftbound.errors import StoreError, boundary
+from driftbound.learning import models
 from driftbound.learning.collator import Example, MultiStreamCollator
 from driftbound.learning.logprobs import score
 from driftbound.progress import bar
@@ -33,7 +35,8 @@ def reference_logps(
                 key = _key(chunk)
                 if key not in done:
                     batch = {name: value.to(model.device) for name, value in collate(chunk).items()}
-                    values = score(model, batch).logps.tolist()
+                    with models.arithmetic(model.device):
+                        values = score(model, batch).logps.tolist()
                     done[key] = {e.case_id: v for e, v in zip(chunk, values, strict=True)}
                     out.write(json.dumps({"key": key, "logps": done[key]}) + "\n")
                     out.flush()
@@ -42,7 +45,9 @@ def reference_logps(
 
 
 def _key(chunk: Sequence[Example]) -> str:
-    return hashlib.sha256(repr(list(chunk)).encode()).hexdigest()
+    """Identity of a batch, wherever the run folder lies."""
+    named = [replace(e, images=tuple(Path(image.name) for image in e.images)) for e in chunk]
+    return hashlib.sha256(repr(named).encode()).hexdigest()
 
 
 def _read(path: Path) -> dict[str, dict[str, list[float]]]:

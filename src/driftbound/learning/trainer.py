@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import Trainer
 
-from driftbound.errors import TrainingError
+from driftbound.errors import StoreError, TrainingError, boundary
 from driftbound.learning.logprobs import Scores, score
 from driftbound.learning.objectives import (
     has_negative,
@@ -92,7 +92,6 @@ class Alignment:
                 float(scores.plain[counted, 0].sum()),
                 float(scores.tokens[counted, 0].sum()),
             ),
-            "groups_without_negative": (float((~counted).sum()), 1.0),
         }
         for k, teacher in enumerate(self.teachers, start=1):
             there = counted & valid[:, k]
@@ -101,12 +100,12 @@ class Alignment:
 
 
 class MultiStreamTrainer(Trainer):
-    """``transformers.Trainer`` over examples with several candidate answers.
+    """``transformers.Trainer`` over examples with several candidate answers, in one process.
 
     ``objective`` is ``Bootstrapping`` or ``Alignment``. The loss is a sum over the whole optimiser
-    step divided by its size, so that accumulating batches, and several processes, give what one
-    batch gives. ``floor`` stops the training when the mean log p(consensus) per token over a logging
-    window falls below it (likelihood displacement).
+    step divided by its size, so that accumulating batches gives what one batch gives. ``floor``
+    stops the training when the mean log p(consensus) per token over a logging window falls below
+    it (likelihood displacement).
     """
 
     loss_is_scaled_for_ga = True
@@ -127,10 +126,10 @@ class MultiStreamTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
     ) -> tuple[list[Batch], Tensor]:
-        """The batches of one optimiser step and the size of its loss over all processes."""
+        """The batches of one optimiser step and the size of its loss."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        size = torch.tensor(sum(self.objective.size(batch) for batch in batches), device=device)
-        return batches, self.accelerator.gather(size).sum().clamp_min(1)
+        size = sum(self.objective.size(batch) for batch in batches)
+        return batches, torch.tensor(max(size, 1), device=device)
 
     def compute_loss(
         self,
@@ -142,7 +141,7 @@ class MultiStreamTrainer(Trainer):
         """Loss of one batch as its share of the optimiser step."""
         loss, stats = self.objective(score(model, inputs), inputs)
         size = self.objective.size(inputs) if num_items_in_batch is None else num_items_in_batch
-        loss = loss * self.accelerator.num_processes / size
+        loss = loss / size
         for name, (total, count) in stats.items():
             seen = self._seen.setdefault(name, [0.0, 0.0])
             seen[0] += total
@@ -177,6 +176,10 @@ class MultiStreamTrainer(Trainer):
             for name, parameter in trained.items():
                 parameter.copy_(stored[name])
 
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        with boundary(StoreError, "writing a checkpoint", then="Check disk space and permissions."):
+            super()._save_checkpoint(model, trial)
+
     def _trained(self) -> dict[str, Tensor]:
         model = self.accelerator.unwrap_model(self.model)
         return {name: p.data for name, p in model.named_parameters() if p.requires_grad}
@@ -186,7 +189,13 @@ class MultiStreamTrainer(Trainer):
         means = {name: total / count for name, (total, count) in self._seen.items() if count}
         self._seen.clear()
         super().log(logs | means, start_time)
-        logp = means.get("logp_consensus_per_token", 0.0)
+        wrong = [name for name, value in (logs | means).items() if not math.isfinite(value)]
+        if wrong:
+            raise TrainingError(
+                f"step {self.state.global_step}: {wrong[0]} is no longer a number. Lower the stage's "
+                "learning_rate, then run with --from this stage."
+            )
+        logp = means.get("logp_consensus_per_token", math.inf)
         if logp < self.floor:
             raise TrainingError(
                 f"align stopped at step {self.state.global_step}: log p(consensus) fell to {logp:.2f} "

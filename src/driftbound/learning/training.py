@@ -12,7 +12,7 @@ import torch
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
 from driftbound.config import TrainingConfig
-from driftbound.errors import StoreError, boundary
+from driftbound.errors import StoreError, TrainingError, boundary
 from driftbound.learning import models
 from driftbound.learning.collator import Example, MultiStreamCollator
 from driftbound.learning.logprobs import score
@@ -41,17 +41,16 @@ def train(
     uninterrupted training has. Returns facts. Raises ``TrainingError`` below the floor.
     """
     torch.manual_seed(seed)
+    verb = folder.name.partition("-")[2]
     checkpoints = folder / "checkpoints"
     start = _last_complete(checkpoints)
     model = models.make_trainable(student.model, config)
     order = shuffled(len(examples), config.epochs, seed)
     steps = math.ceil(len(order) / config.groups_per_step)
-    cut = sum(collate.truncated(example) for example in examples)
+    cut = _count_cut(collate, examples, f"{verb}: measuring answers")
     if cut:
-        say(
-            f"{folder.name}: {cut} answers are longer than max_length {config.max_length}; their ends are cut"
-        )
-    with bar(f"{folder.name.partition('-')[2]}: steps", steps) as advance:
+        say(f"{verb}: {cut} answers are longer than max_length {config.max_length}; their ends are cut")
+    with bar(f"{verb}: steps", steps) as advance:
         trainer = MultiStreamTrainer(
             model=model,
             args=_arguments(config, steps, seed, checkpoints),
@@ -62,13 +61,29 @@ def train(
             floor=floor,
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=str(start) if start else None)
+        try:
+            trainer.train(resume_from_checkpoint=str(start) if start else None)
+        finally:
+            _write_metrics(folder / "metrics.jsonl", trainer.state.log_history, {})
     student = models.Student(models.merged(model).eval(), student.processor)
-    watched = watch(student.model, collate, validation, objective, config.groups_per_forward)
+    watched = watch(
+        student.model, collate, validation, objective, config.groups_per_forward, title=f"{verb}: validation"
+    )
     _write_metrics(folder / "metrics.jsonl", trainer.state.log_history, watched)
     models.save(student, folder / "student")
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    _drop(checkpoints)
     return {"groups": len(examples), "steps": steps, "truncated_answers": cut, "validation": watched}
+
+
+def _count_cut(collate: MultiStreamCollator, examples: Sequence[Example], title: str) -> int:
+    """How many answers are longer than their prompt leaves room for."""
+    cut = 0
+    with bar(title, len(examples)) as advance:
+        for example in examples:
+            room = collate.room(example)
+            cut += sum(tokens > room for tokens in collate.answer_tokens(example))
+            advance()
+    return cut
 
 
 def shuffled(n: int, epochs: float, seed: int) -> list[int]:
@@ -88,23 +103,29 @@ def watch(
     examples: Sequence[Example],
     objective: Bootstrapping | Alignment,
     batch_size: int,
+    *,
+    title: str,
 ) -> dict[str, float]:
     """Means of what the objective logs, over examples that were not trained on."""
     model.eval()
     seen: dict[str, list[float]] = {}
-    for i in range(0, len(examples), batch_size):
-        batch = collate(examples[i : i + batch_size])
-        batch = {name: value.to(model.device) for name, value in batch.items()}
-        for name, (total, count) in objective(score(model, batch), batch)[1].items():
-            seen.setdefault(name, [0.0, 0.0])
-            seen[name][0] += total
-            seen[name][1] += count
+    with bar(title, len(examples)) as advance:
+        for i in range(0, len(examples), batch_size):
+            chunk = examples[i : i + batch_size]
+            batch = {name: value.to(model.device) for name, value in collate(chunk).items()}
+            with models.arithmetic(model.device):
+                stats = objective(score(model, batch), batch)[1]
+            for name, (total, count) in stats.items():
+                seen.setdefault(name, [0.0, 0.0])
+                seen[name][0] += total
+                seen[name][1] += count
+            advance(len(chunk))
     return {name: total / count for name, (total, count) in seen.items() if count}
 
 
 def _arguments(config: TrainingConfig, steps: int, seed: int, checkpoints: Path) -> TrainingArguments:
     on_gpu = torch.cuda.is_available()
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(checkpoints),
         per_device_train_batch_size=config.groups_per_forward,
         gradient_accumulation_steps=config.groups_per_step // config.groups_per_forward,
@@ -118,13 +139,18 @@ def _arguments(config: TrainingConfig, steps: int, seed: int, checkpoints: Path)
         save_steps=config.save_steps,
         save_total_limit=2,
         seed=seed,
-        bf16=on_gpu,
+        bf16=models.has_bfloat16(torch.device("cuda" if on_gpu else "cpu")),
+        logging_nan_inf_filter=False,
         use_cpu=not on_gpu,
         dataloader_pin_memory=on_gpu,
         remove_unused_columns=False,
         disable_tqdm=True,
         report_to="none",
     )
+    if arguments.world_size > 1:
+        raise TrainingError("trainings run in one process for now. Start driftbound without a launcher.")
+    arguments._n_gpu = min(1, arguments.n_gpu)  # no DataParallel: it splits groups behind our back
+    return arguments
 
 
 class _Progress(TrainerCallback):
@@ -137,6 +163,8 @@ class _Progress(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.advance(state.global_step - self.shown)
         self.shown = state.global_step
+        if state.global_step >= state.max_steps:
+            control.should_log = True  # before the last checkpoint: the floor holds to the end
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         shown = {"loss": "loss", "logp_consensus_per_token": "log p", "rewards/accuracy": "accuracy"}
@@ -154,14 +182,24 @@ def _last_complete(checkpoints: Path) -> Path | None:
         if (path / COMPLETE).exists():
             best = path
         else:
-            shutil.rmtree(path)
+            _drop(path)
     return best
+
+
+def _drop(path: Path) -> None:
+    """Remove a folder so that, killed half-way, it does not pass for a whole one."""
+    doomed = path.with_name(f".{path.name}.removed")
+    shutil.rmtree(doomed, ignore_errors=True)
+    if path.exists():
+        path.rename(doomed)
+        shutil.rmtree(doomed)
 
 
 def _write_metrics(path: Path, history: Sequence[dict[str, float]], watched: dict[str, float]) -> None:
     """One line per logging step, times left out, and a last one for the validation cases."""
     clocks = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos")
-    rows = [row for row in history if not any(clock in row for clock in clocks)]
-    lines = [json.dumps(row, sort_keys=True) for row in [*rows, {"validation": watched}]]
+    rows: list[dict[str, Any]] = [row for row in history if not any(clock in row for clock in clocks)]
+    rows = [*rows, {"validation": watched}] if watched else rows
+    lines = [json.dumps(row, sort_keys=True) for row in rows]
     with boundary(StoreError, f"writing {path}", then="Check disk space and permissions."):
         path.write_text("\n".join(lines) + "\n")

@@ -48,7 +48,7 @@ def run(context: Context) -> dict[str, Any]:
     if without:
         say(f"align: {without} groups without a valid negative are left out")
     models.set_threads(context.recipe.threads)
-    student = models.load(context.folder.student("bootstrap"))
+    student = models.load(context.folder.student("bootstrap"), for_training=True)
     collate = MultiStreamCollator(processor=student.processor, max_length=config.max_length)
     collate.reference = reference_logps(
         student.model,
@@ -123,4 +123,5 @@ def _candidate(negative: Negative, keep_refusals: bool) -> "Candidate | None":
 def _logp_per_token(collate: Any, examples: Sequence["Example"]) -> float:
     """Mean log p(consensus) per token under the reference: where the training starts."""
     total = sum(collate.reference[example.case_id][0] for example in examples)
-    return float(total / sum(collate.answer_tokens(example)[0] for example in examples))
+    tokens = sum(min(collate.answer_tokens(example)[0], collate.room(example)) for example in examples)
+    return float(total / tokens)

@@ -46,8 +46,8 @@ class PhantomDomain:
         write_cases(folder / "cases.parquet", [phantom.case for phantom in phantoms])
 
     def question(self, case: Case) -> str:
-        """The prompt of the case: nothing is disclosed in it."""
-        return case.prompt
+        """The prompt of the case, which discloses nothing; the usual one where it has none."""
+        return case.prompt or language.QUESTION
 
     def merge_question(self, case: Case, answers: Sequence[str]) -> str:
         """Ask for one report out of several anonymous ones."""

@@ -94,10 +94,11 @@ def _value(where: set[str], sign: str) -> str:
 def _draw_findings(rng: np.random.Generator, usual: dict[str, str] | None = None) -> dict[str, str]:
     """Findings of one image; with ``usual`` (the patient's), each is kept with ``SAME_PATIENT``.
 
-    Whether the image is healthy is drawn with the patient, so that every marginal share is kept.
+    Whether the image is healthy is drawn with the patient, so that every marginal share is kept. An
+    image that happens to have no finding (one in some thousands) is "No Finding" too.
     """
     healthy = rng.random() < HEALTHY if usual is None else usual["No Finding"] == "present"
-    findings: dict[str, str] = {"No Finding": "present" if healthy else "absent"}
+    findings: dict[str, str] = {}
     for name, share in PREVALENCE.items():
         chance = share / (1 - HEALTHY) * (not healthy)
         if name == "Support Devices":
@@ -106,6 +107,8 @@ def _draw_findings(rng: np.random.Generator, usual: dict[str, str] | None = None
         if usual is not None and rng.random() < SAME_PATIENT:
             value = usual[name]
         findings[name] = value
+    abnormal = any(value != "absent" for name, value in findings.items() if name != "Support Devices")
+    findings["No Finding"] = "absent" if abnormal else "present"
     return {name: findings[name] for name in FINDINGS}
 
 
