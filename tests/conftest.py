@@ -88,6 +88,8 @@ def world(tmp_path, monkeypatch):
     monkeypatch.setattr(manifest, "code_version", lambda: "test")  # a git process per manifest is slow
     monkeypatch.setattr(manifest, "package_versions", dict)
     monkeypatch.setattr(pipeline, "load_domain", world.domain)
+    base = {"phantom-base": "some/base"}  # a hub name, which passes: no test here needs the shipped one
+    monkeypatch.setattr(pipeline, "resolve_base", lambda name: base.get(name, name))
     monkeypatch.setattr(pipeline, "stage_module", world.module)
     monkeypatch.setattr(pipeline, "time", SimpleNamespace(monotonic=lambda: world.now))
     return world

@@ -299,7 +299,8 @@ def test_ask_finds_the_students_of_a_run(world, tiny, image, monkeypatch):
             return Parrot()
 
         def generate(self, questions, images, *, max_new_tokens):
-            return [f"{q} {i[0].name} {max_new_tokens}" for q, i in zip(questions, images, strict=True)]
+            said = zip(questions, images, strict=True)
+            return [(f"{q} {i[0].name} {max_new_tokens}", True) for q, i in said]
 
     monkeypatch.setattr(policy, "LocalPolicy", Parrot)
     tiny.write_text(TINY + "bootstrap: {base: some/base}\n")
@@ -311,6 +312,30 @@ def test_ask_finds_the_students_of_a_run(world, tiny, image, monkeypatch):
         assert result.stdout == f"{image}: edema? grey.png 7\n", result.output
     students = [str(world.folder.student("bootstrap")), str(world.folder.student("align"))]
     assert asked == ["some/base", *students]
+
+
+def test_ask_gives_each_answer_when_it_is_there(image, monkeypatch):
+    """The first answer is out before the second is asked for."""
+    from driftbound import asking
+    from driftbound.learning import policy
+
+    asked = []
+
+    class Parrot:
+        @staticmethod
+        def load(path, threads=0):
+            return Parrot()
+
+        def generate(self, questions, images, *, max_new_tokens):
+            asked.append(questions[0])
+            return [(f"answer {len(asked)}", False)]
+
+    monkeypatch.setattr(policy, "LocalPolicy", Parrot)
+    answers = asking.ask("some/base", [image, image, image], question="?")
+    for n in (1, 2, 3):
+        assert next(answers) == (image, f"answer {n}")
+        assert len(asked) == n
+    assert list(answers) == []
 
 
 # ---- doctor -----------------------------------------------------------------------------------
@@ -356,7 +381,7 @@ def test_doctor_says_keys_by_yes_and_no_only(tmp_path, monkeypatch):
     ("content", "said"),
     [
         (TINY + "algin: {}\n", "unknown key 'algin'; did you mean 'align'?"),
-        (TINY + "bootstrap: {base: ./nowhere}\n", "base checkpoint: no config.json in ./nowhere"),
+        (TINY + "bootstrap: {base: ./nowhere}\n", "base checkpoint: ./nowhere: no checkpoint (config.json"),
         (TINY.replace("model: b", "model: b, base_url: nonsense"), "b: no host in 'nonsense'"),
     ],
     ids=["key", "base", "url"],
@@ -369,6 +394,52 @@ def test_doctor_says_what_must_be_put_right(tmp_path, content, said):
     assert "Traceback" not in result.output
     assert len(result.stderr.splitlines()) == 1
     assert said in result.stderr
+
+
+def test_doctor_compares_versions_with_the_ranges(monkeypatch):
+    """Other systems and extras are passed over; a local or an early version counts as its release."""
+    required = [
+        "torch>=2.11",
+        "typer<0.1,>=0.0.1",
+        "rich>=13",
+        "nowhere-to-be-found>=1; python_version > '3'",
+        "pywin32>=300; sys_platform == 'nowhere'",
+        "pytest>=999; extra == 'dev'",
+    ]
+    versions = {"torch": "2.13.0+cpu", "typer": "0.29.2", "rich": "14.0.0rc1"}
+
+    def version(name):
+        if name not in versions:
+            raise doctor.metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: required)
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    found = {check.name: check for check in doctor._packages()}
+    assert {name: check.ok for name, check in found.items()} == {
+        "torch": True,
+        "typer": False,
+        "rich": True,
+        "nowhere-to-be-found": False,
+    }
+    assert found["typer"].line == (
+        "0.29.2 is installed, <0.1,>=0.0.1 is needed. Install it: pip install 'typer<0.1,>=0.0.1'."
+    )
+    assert found["nowhere-to-be-found"].said == "not installed"
+
+
+def test_doctor_looks_for_a_chat_template_in_the_base(tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(TINY + f"bootstrap: {{base: {base}}}\n")
+    result = call("doctor", path, "--runs", tmp_path)
+    assert result.exit_code == 2
+    assert f"base checkpoint: {base}: its processor has no chat template" in result.stderr
+    (base / "chat_template.jinja").write_text("{{ messages }}")
+    checks = json.loads(call("doctor", path, "--runs", tmp_path, "--json").stdout)
+    assert [check["ok"] for check in checks if check["name"] == "base checkpoint"] == [True]
 
 
 def test_doctor_sees_a_runs_folder_that_cannot_be_written(tiny):

@@ -1,5 +1,6 @@
 """Recipes: every checked-in one parses; what is misspelt or impossible is named in one line."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,9 @@ def test_every_value_of_the_demo_says_where_it_comes_from(line):
         ({"align": {"groups_per_step": 8, "groups_per_forward": 3}}, "groups_per_forward 3 must divide"),
         ({"name": "../up"}, "name: String should match pattern"),
         ({"evaluate": {"splits": ["train"]}}, "evaluate.splits.0"),
+        ({"bootstrap": {"epochs": math.inf}}, "bootstrap.epochs: Input should be a finite number"),
+        ({"align": {"floor": -math.inf}}, "align.floor: Input should be a finite number"),
+        ({"measure": {"decisive": math.nan}}, "measure.decisive: Input should be a finite number"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
@@ -77,8 +81,12 @@ def test_what_is_wrong_is_said_in_one_line(given, said):
         (b"- a\n- b\n", "a recipe is a table of keys"),
         (b"", "a recipe is a table of keys"),
         (b"\xff\xfe\x00", "cannot be read"),
+        (b"name: 2020-13-45\n", "not valid YAML"),
+        (b"name: x\nseed: 1\nname: y\n", "line 3: key 'name' stands in line 1 already"),
+        (b"name: x\nalign:\n  beta: 1\n  beta: 1\n", "line 4: key 'beta' stands in line 3 already"),
+        (b"name: x\nteachers:\n- {name: a, name: a}\n", "line 3: key 'name' stands in line 3 already"),
     ],
-    ids=["missing", "broken", "list", "empty", "binary"],
+    ids=["missing", "broken", "list", "empty", "binary", "date", "twice", "within", "in a line"],
 )
 def test_unreadable_recipe_is_named(tmp_path, content, said):
     path = tmp_path / "recipe.yaml"
@@ -89,6 +97,18 @@ def test_unreadable_recipe_is_named(tmp_path, content, said):
     assert str(caught.value).startswith(f"{path}: ")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_one_key_in_two_tables_and_a_merged_default_are_no_repetition(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "name: x\n"
+        "teachers: [{name: a, model: m}, {name: b, model: m}]\n"
+        "bootstrap: &training {epochs: 2, warmup: 0.5}\n"
+        "align: {<<: *training, epochs: 3}\n"
+    )
+    recipe = Recipe.read(path)
+    assert (recipe.bootstrap.epochs, recipe.align.epochs, recipe.align.warmup) == (2, 3, 0.5)
 
 
 def test_recipe_is_frozen():

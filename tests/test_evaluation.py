@@ -181,10 +181,10 @@ class FakePolicy:
         self.log.append((self.name, tuple(questions)))
         sees = ["edema" in shown[0].read_text() for shown in images]
         if self.name == "base":
-            return ["" if number else REFUSAL for number, _ in enumerate(sees)]
+            return [("" if number else REFUSAL, True) for number, _ in enumerate(sees)]
         if self.name == "3-bootstrap":
-            return [canonical(EDEMA)] * len(sees)
-        return [canonical(EDEMA if edema else ALL_ABSENT) for edema in sees]
+            return [(canonical(EDEMA), True)] * len(sees)
+        return [(canonical(EDEMA if edema else ALL_ABSENT), True) for edema in sees]
 
 
 @pytest.fixture
@@ -321,12 +321,12 @@ def test_killed_evaluate_goes_on_where_it_stopped(run):
 
 
 def test_texts_cut_off_by_the_token_limit_are_scored_but_not_parsable(run):
-    class Marking(FakePolicy):
-        def generate_marked(self, questions, images, *, max_new_tokens):
-            said = self.generate(questions, images, max_new_tokens=max_new_tokens)
-            return [(text, number != 1) for number, text in enumerate(said)]
+    class Cut(FakePolicy):
+        def generate(self, questions, images, *, max_new_tokens):
+            said = super().generate(questions, images, max_new_tokens=max_new_tokens)
+            return [(text, number != 1) for number, (text, _) in enumerate(said)]
 
-    evaluate.run(run, load_policy=lambda path, threads: Marking(path, threads, []))
+    evaluate.run(run, load_policy=lambda path, threads: Cut(path, threads, []))
     folder = run.folder.stage("evaluate")
     aligned = json.loads((folder / "summary.json").read_text())["students"]["aligned"]
     # The second of each batch is cut: c1 and c5 of six.

@@ -446,6 +446,24 @@ def test_questions_name_no_finding_and_no_teacher():
     assert domain.claims(asked.splitlines()[-1]) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "mentions"),
+    [
+        ("Reader 2: No edema.", True),
+        ("All readers agree: no edema.", True),
+        ("no edema, says the reader", True),
+        ("Edema: present. Fracture: absent.", False),
+        ("Read as edema. The film is readily readable.", False),
+    ],
+)
+def test_words_for_the_sources_are_those_of_the_merge_question(text, mentions):
+    domain = PhantomDomain(SMALL, 0)
+    assert domain.mentions_sources(text) is mentions
+    case = population(SMALL, 0)[0].case
+    assert domain.mentions_sources(domain.merge_question(case, ["No edema."]))
+    assert not domain.mentions_sources(domain.question(case))
+
+
 def test_domain_reads_what_it_renders():
     domain = PhantomDomain(SMALL, 0)
     for phantom in population(SMALL, 0):

@@ -9,7 +9,7 @@ import pytest
 
 from driftbound import pipeline
 from driftbound.config import Recipe
-from driftbound.errors import CaseError, ConfigError, StoreError
+from driftbound.errors import CaseError, ConfigError, ModelError, StoreError
 from driftbound.store.folder import VERBS
 
 
@@ -130,7 +130,7 @@ def test_how_the_work_is_done_redoes_nothing(world):
     world.run()
     keyed = [{"name": "a", "model": "a", "api_key_env": "KEY"}, {"name": "b", "model": "b"}]
     collect = {"concurrency": 1, "timeout_s": 9, "retries": 0, "max_failed": 0.5}
-    steps = {"save_steps": 7}
+    steps = {"save_steps": 10}
     world.run(world.recipe(threads=3, teachers=keyed, collect=collect, bootstrap=steps, align=steps))
     assert world.calls == []
 
@@ -267,6 +267,21 @@ def test_runs_folder_that_is_a_file(world):
     with pytest.raises(StoreError) as caught:
         world.run()
     assert "Not a directory" in one_line(caught)
+
+
+def test_a_base_that_is_no_checkpoint_is_found_before_anything_is_asked(world, tmp_path):
+    mute = tmp_path / "mute"
+    mute.mkdir()
+    (mute / "config.json").write_text("{}")
+    for base, said in ((tmp_path / "nope", "config.json is missing"), (mute, "has no chat template")):
+        with pytest.raises(ModelError) as caught:
+            world.run(world.recipe(bootstrap={"base": str(base)}))
+        assert one_line(caught).startswith(f"{base}: ")
+        assert said in str(caught.value)
+    assert world.calls == []
+    assert not world.runs.exists()
+    world.run(world.recipe(bootstrap={"base": "owner/model"}), only="collect")
+    assert world.calls == ["cases", "collect"]
 
 
 def test_no_cases(world):

@@ -67,6 +67,9 @@ class Field:
     def is_refusal(self, text: str) -> bool:
         return phantom.is_refusal(text)
 
+    def mentions_sources(self, text: str) -> bool:
+        raise NotImplementedError
+
     def scripted_server(self, cases: Path) -> None:
         return None
 
@@ -217,6 +220,15 @@ def measure(folder: RunFolder) -> None:
     }
     table["claims"] = {"agreed": 4, "conflicting": 8, "undecided": 0}
     (folder.stage("measure") / "summary.json").write_text(json.dumps(table))
+
+
+def test_the_floor_drawn_is_where_the_training_would_stop(run: Context) -> None:
+    """Started at -0.7 nats per token and may fall by 1: the line is at -1.7; without the start, none."""
+    assert "dashed floor" not in page_of(run)
+    facts = {"logp_consensus_per_token_at_start": -0.7}
+    Manifest.of("align", config={}, inputs={}, seed=5, facts=facts).write(run.folder.stage("align"))
+    assert run.recipe.align.floor == -1.0
+    assert "training stops below the dashed floor, -1.7" in page_of(run)
 
 
 def page_of(run: Context) -> str:

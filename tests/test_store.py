@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from driftbound.errors import CaseError, StoreError
+from driftbound.errors import CaseError, ModelError, StoreError
 from driftbound.records import Case, Claim, Group, Negative, Polarity, Status, Trajectory
 from driftbound.store import images, manifest, tables
+from driftbound.store.checkpoint import check_checkpoint, is_hub_name
 from driftbound.store.manifest import Manifest
 from driftbound.store.streams import Streams
 
@@ -399,3 +400,45 @@ def test_images_are_checked(tmp_path):
             images.read_image(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+TEMPLATE = json.dumps({"chat_template": "{{ messages }}"})
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"config.json": "{}", "chat_template.jinja": "x"}, ""),
+        ({"config.json": "{}", "chat_template.json": TEMPLATE}, ""),
+        ({"config.json": "{}", "processor_config.json": TEMPLATE}, ""),
+        ({"config.json": "{}", "processor_config.json": "{}"}, "no chat template"),
+        # a processor does not look there, so the checkpoint would not load
+        ({"config.json": "{}", "tokenizer_config.json": TEMPLATE}, "no chat template"),
+        ({"chat_template.jinja": "x"}, "config.json is missing"),
+        ({"config.json": "version git-lfs", "chat_template.jinja": "x"}, "config.json: cannot be read"),
+        ({"config.json": "{}", "processor_config.json": "[]"}, "processor_config.json: holds no table"),
+    ],
+    ids=["jinja", "json", "processor", "without", "tokenizer", "no config", "pointer", "list"],
+)
+def test_checkpoints_are_judged_by_their_files(tmp_path, files, said):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    if not said:
+        check_checkpoint(str(tmp_path))
+        return
+    with pytest.raises(ModelError, match=said) as caught:
+        check_checkpoint(str(tmp_path))
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistyped_path_is_no_hub_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_checkpoint("runs/nope")  # nothing is called so here: it may be on a hub
+    (tmp_path / "runs").mkdir()
+    paths = ("runs/nope", "./nope", "../nope", "~/nope", "/nope", "nope", "a/b/c", "runs/", "a\\b", "")
+    assert not [name for name in paths if is_hub_name(name)]
+    for name in paths[:-1]:
+        with pytest.raises(ModelError, match=r"config\.json is missing"):
+            check_checkpoint(name)
+    assert is_hub_name("llava-hf/llava-1.5-7b-hf")

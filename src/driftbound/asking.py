@@ -23,7 +23,7 @@ STUDENTS = {"base": "", "bootstrapped": "bootstrap", "aligned": "align"}
 def ask(
     student: str, images: Sequence[Path], *, question: str = "", max_new_tokens: int = 160
 ) -> Iterator[tuple[Path, str]]:
-    """The student's greedy answer about each image, in order, one at a time.
+    """The student's greedy answer about each image, in order, each as soon as it is there.
 
     ``student`` is ``RUN:base``, ``RUN:bootstrapped``, ``RUN:aligned``, a checkpoint folder or a name
     that ``resolve_base`` knows. Every image is read before the model is loaded. Raises
@@ -37,12 +37,11 @@ def ask(
     from driftbound.learning.policy import LocalPolicy
 
     policy = LocalPolicy.load(resolve_base(checkpoint), threads=0)
-    answers = []
     with bar(f"asking {student}", len(images)) as advance:
         for path in images:
-            answers += policy.generate([asked], [[path]], max_new_tokens=max_new_tokens)
+            answer, _ = policy.generate([asked], [[path]], max_new_tokens=max_new_tokens)[0]
             advance()
-    yield from zip(images, answers, strict=True)
+            yield path, answer
 
 
 def find_student(student: str) -> tuple[str, RunFolder | None]:

@@ -1,5 +1,6 @@
 """Command line: one verb per stage, and run, demo, doctor, ask, show. Nothing heavy is imported here."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -168,7 +169,7 @@ def ask(
     from driftbound import asking
 
     for path, answer in asking.ask(student, images, question=question, max_new_tokens=max_new_tokens):
-        typer.echo(f"{path}: {answer}")
+        typer.echo(f"{path}: {answer}", file=sys.stdout)  # its place now: above the bar on a terminal
 
 
 @app.command(rich_help_panel="Looking")

@@ -13,8 +13,31 @@ SCRIPTED = "scripted"
 """Value of ``base_url`` for the domain's own scripted teachers, served on loopback."""
 
 
+class _TwiceError(yaml.YAMLError):
+    """A key that stands twice in one table."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a repeated key is an error; PyYAML would silently take the last.
+
+    Looked at while the table is parsed: later, merge keys (``<<``) have added theirs to it.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        first: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line = key.start_mark.line + 1
+            if key.value in first:
+                raise _TwiceError(f"line {line}: key {key.value!r} stands in line {first[key.value]} already")
+            first[key.value] = line
+        return node
+
+
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class DomainConfig(_Table):
@@ -102,6 +125,11 @@ class TrainingConfig(_Table):
                 f"groups_per_forward {self.groups_per_forward} must divide "
                 f"groups_per_step {self.groups_per_step}"
             )
+        if self.save_steps % self.log_steps:
+            raise ValueError(
+                f"save_steps {self.save_steps} must be a multiple of log_steps {self.log_steps}: "
+                "a resumed training would log other means"
+            )
         return self
 
 
@@ -128,6 +156,8 @@ class AlignConfig(TrainingConfig):
     objective: Literal["plackett_luce", "pairwise"] = "plackett_luce"
     """``plackett_luce``: first choice over consensus and N trajectories (the paper);
     ``pairwise``: mean of N DPO terms (what the authors' released script does)."""
+    learning_rate: float = Field(1e-5, gt=0)
+    train_vision: bool = False
     beta: float = Field(0.1, gt=0)
     """The script sets none; 0.1 is the default of the trainer that it calls."""
     anchor: float = Field(0.0, ge=0)
@@ -193,8 +223,10 @@ class Recipe(_Table):
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read ({error}). Name an existing recipe.") from None
         try:
-            given = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            given = yaml.load(text, Loader=_Loader)
+        except _TwiceError as error:
+            raise ConfigError(f"{path}: {error}. Keep one of them.") from None
+        except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError
             line = str(error).replace("\n", " ")
             raise ConfigError(f"{path}: not valid YAML ({line}). Correct the file.") from None
         if not isinstance(given, dict):

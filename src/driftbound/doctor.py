@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from packaging.requirements import Requirement
+
 from driftbound.config import SCRIPTED, Recipe
 from driftbound.domains.registry import load_domain
-from driftbound.errors import ConfigError
+from driftbound.errors import ConfigError, ModelError
+from driftbound.phantom_base import resolve_base
+from driftbound.store.checkpoint import check_checkpoint, is_hub_name
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -121,15 +125,22 @@ def _writable(place: Path) -> bool:
 
 
 def _packages() -> Iterator[Check]:
-    """Every package that driftbound requires, by its metadata alone."""
+    """Every package that driftbound requires, and whether its version is in the range; by metadata alone."""
     for line in metadata.requires("driftbound") or []:
-        if "extra ==" in line:
+        requirement = Requirement(line)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
-        name = re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]
+        name, wanted = requirement.name, requirement.specifier
+        cure = f"Install it: pip install '{name}{wanted}'."
         try:
-            yield Check(name, metadata.version(name), True)
+            version = metadata.version(name)
         except metadata.PackageNotFoundError:
-            yield Check(name, "not installed", False, f"Install it: pip install '{line}'.")
+            yield Check(name, "not installed", False, cure)
+            continue
+        if wanted.contains(version, prereleases=True):
+            yield Check(name, version, True)
+        else:
+            yield Check(name, f"{version} is installed, {wanted} is needed", False, cure)
 
 
 def _recipe(path: Path) -> Iterator[Check]:
@@ -162,13 +173,12 @@ def _recipe(path: Path) -> Iterator[Check]:
 
 
 def _base(name: str) -> Check:
-    """Whether the checkpoint to start from is there; by its files, not by loading it."""
-    shipped = Path(__file__).parent / "phantom_base" / "checkpoint"
-    folder = shipped if name == "phantom-base" else Path(name)
-    if (folder / "config.json").exists():
-        return Check("base checkpoint", f"{name} found", True)
-    if name == "phantom-base":
-        return Check("base checkpoint", f"{folder} is missing", False, "Install driftbound anew.")
-    if folder.exists() or name.count("/") != 1 or name.startswith((".", "/")):
-        return Check("base checkpoint", f"no config.json in {name}", False, "Name a checkpoint folder.")
-    return Check("base checkpoint", f"{name}: no folder here, so a hub name", None)
+    """Whether the checkpoint to start from can serve; by its files, not by loading it."""
+    place = resolve_base(name)
+    try:
+        check_checkpoint(place)
+    except ModelError as error:
+        return Check("base checkpoint", str(error), False)
+    if is_hub_name(place):
+        return Check("base checkpoint", f"{name}: no folder here, so a hub name", None)
+    return Check("base checkpoint", f"{name} found, with a chat template", True)

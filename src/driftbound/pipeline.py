@@ -13,9 +13,11 @@ from typing import Any, Protocol, cast
 from driftbound.config import Recipe
 from driftbound.domains.registry import load_domain
 from driftbound.errors import ConfigError, StoreError
+from driftbound.phantom_base import resolve_base
 from driftbound.progress import say
 from driftbound.records import Case
 from driftbound.stages.context import Context
+from driftbound.store.checkpoint import check_checkpoint
 from driftbound.store.disk import disk_errors
 from driftbound.store.folder import VERBS, RunFolder
 from driftbound.store.manifest import Manifest, sha256_file, sha256_tree
@@ -68,11 +70,12 @@ def run(
 
     ``start`` redoes from this stage on, ``only`` runs just this one, ``force`` redoes everything
     (with ``only``: that stage). Raises a ``DriftboundError``: ``ConfigError`` for impossible
-    options, ``StoreError`` for a folder of another recipe, in use, unwritable or full, and
-    whatever a stage raises.
+    options, ``ModelError`` for a base checkpoint that is plainly none, ``StoreError`` for a folder
+    of another recipe, in use, unwritable or full, and whatever a stage raises.
     """
     _check_options(name, start, only, force)
     domain = load_domain(recipe.domain, recipe.seed)
+    check_checkpoint(resolve_base(recipe.bootstrap.base))  # now, not when the teachers have been paid
     context = Context(recipe, RunFolder(runs / (name or recipe.name)), domain)
     with disk_errors(context.folder.root), _locked(context.folder.root):
         sensitivity = _prepare_cases(context, redo=force and not only)

@@ -1,5 +1,6 @@
 """Progress bars: one way to show that something is going on, on a terminal or in a log."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,7 +12,8 @@ Advance = Callable[..., None]
 def bar(title: str, total: int) -> Iterator[Advance]:
     """A progress bar of ``total`` units with time left.
 
-    Where the output is no terminal, one line at the end instead of a moving bar.
+    Where the output is no terminal, one line at the end instead of a moving bar. What is written to
+    ``sys.stdout`` meanwhile stands above the bar on a terminal, and goes its own way in a pipe.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -24,6 +26,7 @@ def bar(title: str, total: int) -> Iterator[Advance]:
         TimeRemainingColumn(compact=True),
         TextColumn("[dim]{task.fields[note]}"),
         console=console,
+        redirect_stdout=sys.stdout.isatty(),
     ) as progress:
         task = progress.add_task(title, total=total, note="")
 

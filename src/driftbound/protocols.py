@@ -38,6 +38,9 @@ class Domain(Protocol):
     def is_refusal(self, text: str) -> bool:
         """Whether a text declines to answer."""
 
+    def mentions_sources(self, text: str) -> bool:
+        """Whether a text speaks of the answers that ``merge_question`` showed: no consensus may."""
+
     def scripted_server(self, cases: Path) -> list[str] | None:
         """Command that serves this domain's scripted teachers on loopback and prints its base
         URL as first line; ``None`` where the field has no scripted teachers."""
@@ -59,8 +62,9 @@ class Policy(Protocol):
 
     def generate(
         self, questions: Sequence[str], images: Sequence[Sequence[Path]], *, max_new_tokens: int
-    ) -> list[str]:
-        """Greedy answers, one per question."""
+    ) -> list[tuple[str, bool]]:
+        """Greedy answers, one per question, without end token; each with whether it came to its end by
+        itself (``False`` where ``max_new_tokens`` cut it off)."""
 
     def score(
         self, questions: Sequence[str], images: Sequence[Sequence[Path]], answers: Sequence[str]

@@ -14,6 +14,8 @@ def reason_to_reject(domain: Domain, text: str, *, ended: bool) -> str:
         return "truncated"
     if domain.is_refusal(text):
         return "refusing"
+    if domain.mentions_sources(text):
+        return "mentions its sources"
     if not domain.claims(text):
         return "no claim in it"
     return ""

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -45,16 +44,6 @@ Answers = dict[str, list[Answer]]
 """Row of the table -> its answers, in the order of the cases."""
 
 
-@runtime_checkable
-class _Marking(Protocol):
-    """A policy that knows which answers came to their end."""
-
-    def generate_marked(
-        self, questions: Sequence[str], images: Sequence[Sequence[Path]], *, max_new_tokens: int
-    ) -> list[tuple[str, bool]]:
-        """As ``Policy.generate``, with whether each answer came to its end."""
-
-
 @dataclass(frozen=True, slots=True)
 class Text:
     """What a student wrote, and whether the token limit cut it off."""
@@ -86,8 +75,7 @@ def generate(
     """Greedy texts of every job, in its order of cases.
 
     Each batch is a file below ``partial``; what is there is not generated again, and the model is
-    loaded (once) only when something is missing. A policy that has ``generate_marked`` also tells
-    which texts came to their end; those of any other policy all count as ended.
+    loaded (once) only when something is missing.
     """
     policy: Policy | None = None
     texts: list[list[Text]] = []
@@ -107,11 +95,7 @@ def generate(
 
 
 def _ask(policy: Policy, job: Job, batch: slice, max_new_tokens: int) -> list[dict[str, str | bool]]:
-    asked = (job.questions[batch], job.images[batch])
-    if isinstance(policy, _Marking):
-        said = policy.generate_marked(*asked, max_new_tokens=max_new_tokens)
-    else:
-        said = [(text, True) for text in policy.generate(*asked, max_new_tokens=max_new_tokens)]
+    said = policy.generate(job.questions[batch], job.images[batch], max_new_tokens=max_new_tokens)
     rows = zip(job.case_ids[batch], said, strict=True)
     return [{"case_id": name, "text": text, "truncated": not ended} for name, (text, ended) in rows]
 

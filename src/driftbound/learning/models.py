@@ -12,6 +12,7 @@ from torch import nn
 
 from driftbound.config import TrainingConfig
 from driftbound.errors import ModelError, StoreError, boundary
+from driftbound.store.checkpoint import is_hub_name
 
 
 class Student(NamedTuple):
@@ -49,16 +50,6 @@ def load(name: str | Path, *, for_training: bool = False) -> Student:
     if processor.tokenizer.pad_token_id is None or processor.tokenizer.eos_token_id is None:
         raise ModelError(f"{name}: its tokenizer has no padding or end token. Set both in the checkpoint.")
     return Student(model.to(device).eval(), processor)
-
-
-def is_hub_name(name: str) -> bool:
-    """Whether ``owner/model`` names a checkpoint of the hub and not a folder that is missing.
-
-    >>> is_hub_name("Qwen/Qwen2.5-VL-7B-Instruct"), is_hub_name("/tmp/x"), is_hub_name("./x/y")
-    (True, False, False)
-    """
-    parts = name.split("/")
-    return len(parts) == 2 and all(parts) and parts[0] not in (".", "..", "~") and not Path(parts[0]).exists()
 
 
 def has_bfloat16(device: torch.device) -> bool:

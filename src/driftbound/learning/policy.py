@@ -26,19 +26,12 @@ class LocalPolicy:
     @torch.no_grad()
     def generate(
         self, questions: Sequence[str], images: Sequence[Sequence[Path]], *, max_new_tokens: int
-    ) -> list[str]:
+    ) -> list[tuple[str, bool]]:
         """Greedy answers, one per question, as one batch; without end token.
 
-        An answer that was cut at ``max_new_tokens`` is returned as far as it goes; ``generate_marked``
-        tells which.
+        Each with whether it came to its end by itself: one that was cut at ``max_new_tokens`` is returned
+        as far as it goes, with ``False``.
         """
-        return [text for text, _ in self.generate_marked(questions, images, max_new_tokens=max_new_tokens)]
-
-    @torch.no_grad()
-    def generate_marked(
-        self, questions: Sequence[str], images: Sequence[Sequence[Path]], *, max_new_tokens: int
-    ) -> list[tuple[str, bool]]:
-        """As ``generate``, with whether each answer came to its end."""
         tokenizer = self.processor.tokenizer
         side, tokenizer.padding_side = tokenizer.padding_side, "left"
         try:

@@ -141,7 +141,7 @@ def words() -> Iterator[str]:
         yield merging(None, rng).question
         yield merging(None, rng, _random_truth(SIGN_NAMES, SIDED_SIGNS, rng)).answer
         yield merging(None, rng).answer
-    yield SIGN_QUESTION
+        yield from (SIGN_QUESTION, "Yes.", "No.")
 
 
 def _canonical(

@@ -190,10 +190,11 @@ def verdict(rival: str, difference: Estimate) -> Verdict:
 
 
 def splits_of(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Result tables by split, in the order they were evaluated; the first is the headline."""
+    """Result tables by split; the first, which the summary names, is the headline."""
     splits = summary.get("splits")
     if isinstance(splits, Mapping) and splits:
-        return {str(name): table for name, table in splits.items() if isinstance(table, Mapping)}
+        tables = {str(name): table for name, table in splits.items() if isinstance(table, Mapping)}
+        return dict(sorted(tables.items(), key=lambda item: item[0] != summary.get("split")))
     return {"test": summary}
 
 

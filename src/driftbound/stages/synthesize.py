@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 
@@ -12,6 +12,7 @@ from driftbound.consensus.synthesize import student_prompt, usable_answers
 from driftbound.errors import StoreError, TrainingError
 from driftbound.measure.votes import majority, stances
 from driftbound.progress import bar
+from driftbound.protocols import Policy
 from driftbound.records import Case, Group, Negative, Status, Trajectory
 from driftbound.stages.context import Context
 from driftbound.stages.gather import image_paths, training_trajectories
@@ -24,16 +25,7 @@ REJECTED = pa.schema(
 )
 
 
-class _Writer(Protocol):
-    """A policy that also says which answers came to their end."""
-
-    def generate_marked(
-        self, questions: Sequence[str], images: Sequence[Sequence[Path]], *, max_new_tokens: int
-    ) -> list[tuple[str, bool]]:
-        """Greedy answers of one batch, each with whether it ended by itself."""
-
-
-def _load_writer(path: Path, threads: int) -> _Writer:
+def _load_student(path: Path, threads: int) -> Policy:
     """The bootstrapped student, in process."""
     from driftbound.learning.policy import LocalPolicy
 
@@ -50,7 +42,7 @@ def inputs(context: Context) -> dict[str, str]:
     return read
 
 
-def run(context: Context, load: Callable[[Path, int], _Writer] = _load_writer) -> dict[str, Any]:
+def run(context: Context, load: Callable[[Path, int], Policy] = _load_student) -> dict[str, Any]:
     """Write ``groups.parquet`` and ``rejected.parquet`` for the cases of all splits; returns counts.
 
     A case without any usable answer, or whose text the gate rejects, makes no group. Raises
@@ -100,13 +92,13 @@ def _vote(context: Context, given: Sequence[Trajectory]) -> str:
 def _written(
     context: Context,
     asked: Sequence[tuple[Case, Sequence[Trajectory]]],
-    load: Callable[[Path, int], _Writer],
+    load: Callable[[Path, int], Policy],
     parts: Path,
 ) -> dict[str, tuple[str, bool]]:
     """Texts by the student, batch by batch; a batch that was written before a kill is read back."""
     config = context.recipe.synthesize
     texts: dict[str, tuple[str, bool]] = {}
-    writer: _Writer | None = None
+    student: Policy | None = None
     with bar("synthesize: cases", len(asked)) as advance:
         for number, start in enumerate(range(0, len(asked), config.batch_size)):
             batch = asked[start : start + config.batch_size]
@@ -114,8 +106,8 @@ def _written(
             if part.exists():
                 said = _read_part(part)
             else:
-                writer = writer or load(context.folder.student("bootstrap"), context.recipe.threads)
-                said = writer.generate_marked(
+                student = student or load(context.folder.student("bootstrap"), context.recipe.threads)
+                said = student.generate(
                     [student_prompt(context.domain, c, given, context.recipe.seed) for c, given in batch],
                     [image_paths(context, case) for case, _ in batch],
                     max_new_tokens=config.max_new_tokens,

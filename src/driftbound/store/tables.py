@@ -149,9 +149,10 @@ def read_truth(path: Path) -> dict[str, dict[str, str]]:
 
 def write_claims(path: Path, rows: Sequence[ClaimRow]) -> None:
     """Write claims in the given order."""
+    own = tuple(each.name for each in fields(Claim))  # asdict copies deeply
     flat = [
         {"case_id": row.case_id, "teacher": row.teacher, "sample": row.sample, "n_steps": row.n_steps}
-        | asdict(row.claim)
+        | {name: getattr(row.claim, name) for name in own}
         for row in rows
     ]
     write_rows(path, flat, CLAIMS)

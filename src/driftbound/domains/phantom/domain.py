@@ -65,6 +65,10 @@ class PhantomDomain:
         """Whether a text declines to answer."""
         return reading.is_refusal(text)
 
+    def mentions_sources(self, text: str) -> bool:
+        """Whether a text speaks of the readers of the merge question."""
+        return language.mentions_sources(text)
+
     def scripted_server(self, cases: Path) -> list[str] | None:
         """The command that serves the seven scripted teachers for the run folder ``cases``."""
         return server.command(cases, self.config, self.seed)

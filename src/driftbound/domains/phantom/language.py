@@ -1,11 +1,15 @@
 """How phantoms are spoken of: phrases, the teachers' styles, the student's format, the questions."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 QUESTION = "What does this chest radiograph show?"
+
+_SOURCES = re.compile(r"\breaders?\b", re.IGNORECASE)
+"""What ``merge_question`` calls the texts that it shows."""
 
 PHRASES: dict[str, tuple[str, ...]] = {
     "No Finding": ("normal study",),
@@ -207,6 +211,15 @@ def merge_question(answers: Sequence[str]) -> str:
     """Ask for one report out of several anonymous ones."""
     readers = "\n".join(f"Reader {number}: {answer}" for number, answer in enumerate(answers, start=1))
     return f"{readers}\nMerge the readers into one report on this chest radiograph."
+
+
+def mentions_sources(text: str) -> bool:
+    """Whether a text speaks of the readers that ``merge_question`` puts before the student.
+
+    >>> mentions_sources("Reader 2 sees edema."), mentions_sources("Edema: present.")
+    (True, False)
+    """
+    return _SOURCES.search(text) is not None
 
 
 def _run_of_absences(stances: Sequence[Stance], start: int, most: int) -> int:

@@ -1,0 +1,240 @@
+"""The short recipe as a user runs it: whole, killed in every stage, and without the truth."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from driftbound.store.folder import VERBS, RunFolder
+from driftbound.store.streams import Streams
+
+RECIPE = Path(__file__).parents[1] / "src/driftbound/recipes/short.yaml"
+SECONDS = 240
+"""After which a run has hung."""
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "80", "HF_HUB_OFFLINE": "1"}
+
+
+def command(verb: str, runs: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "driftbound.cli", verb, str(RECIPE), "--runs", str(runs), *more]
+
+
+def run(verb: str, runs: Path, *more: str) -> str:
+    done = subprocess.run(
+        command(verb, runs, *more),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        env=ENVIRONMENT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def kill_when(verb: str, runs: Path, seen) -> None:
+    """Start a verb and kill its process alone, without warning, the moment that ``seen`` says so.
+
+    What it has started itself (the scripted teachers) must notice and be gone soon after.
+    """
+    process = subprocess.Popen(
+        command(verb, runs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+    )
+    until = time.monotonic() + SECONDS
+    while not seen():
+        assert process.poll() is None, f"{verb} ended before it could be killed"
+        assert time.monotonic() < until
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait(timeout=30) == -signal.SIGKILL
+    until = time.monotonic() + 10
+    while left := processes_of(runs):
+        assert time.monotonic() < until, f"{verb} was killed, still there: {left}"
+        time.sleep(0.02)
+
+
+def processes_of(runs: Path) -> list[str]:
+    """Command lines of the processes that name a folder; none where the system does not list them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode(errors="replace").split("\0")
+        except OSError:  # it ended meanwhile
+            continue
+        if any(str(runs) in word for word in words):
+            found.append(" ".join(words))
+    return found
+
+
+def answers(folder: RunFolder) -> int:
+    try:
+        with sqlite3.connect(f"file:{folder.streams}?mode=ro", uri=True) as database:
+            return int(database.execute("SELECT count(*) FROM trajectories").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+def moments(folder: RunFolder) -> dict:
+    """When to kill each stage: in the middle of its work."""
+    of = folder.stage
+    return {
+        "collect": lambda: answers(folder) >= 40,
+        "measure": lambda: (of("measure") / "plan.json").exists(),
+        "bootstrap": lambda: (of("bootstrap") / "checkpoints/checkpoint-2/complete").exists(),
+        "synthesize": lambda: (of("synthesize") / "parts/000001.json").exists(),
+        "align": lambda: (of("align") / "checkpoints/checkpoint-4/complete").exists(),
+        "evaluate": lambda: any((of("evaluate") / "partial").glob("*")),
+        "report": lambda: (of("report") / "plan.json").exists(),
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> RunFolder:
+    """A run from beginning to end in one go."""
+    runs = tmp_path_factory.mktemp("whole")
+    run("run", runs)
+    return RunFolder(runs / "short")
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory) -> RunFolder:
+    """The same run, one verb at a time, each killed once; the truth is away until evaluate."""
+    runs = tmp_path_factory.mktemp("broken")
+    folder = RunFolder(runs / "short")
+    kill_when("collect", runs, lambda: len(list((folder.root / "images").glob("*.png"))) > 5)
+    for verb, moment in moments(folder).items():
+        kill_when(verb, runs, moment)
+        assert not (folder.stage(verb) / "manifest.json").exists()
+        if verb == "collect":
+            folder.truth.rename(runs / "away")
+        if verb == "evaluate":
+            (runs / "away").rename(folder.truth)
+        run(verb, runs)
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Contents of a stage, its manifest apart."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def test_every_stage_leaves_what_the_design_says(whole):
+    expected = {
+        "collect": {"streams.sqlite"},
+        "measure": {"claims.parquet", "cases.parquet", "summary.json"},
+        "bootstrap": {"student/model.safetensors", "metrics.jsonl"},
+        "synthesize": {"groups.parquet", "rejected.parquet"},
+        "align": {"student/model.safetensors", "metrics.jsonl"},
+        "evaluate": {"scores.parquet", "predictions.parquet", "summary.json"},
+        "report": {"report.html", "report.json"},
+    }
+    for verb, names in expected.items():
+        assert names <= files(whole.stage(verb)).keys()
+        manifest = json.loads((whole.stage(verb) / "manifest.json").read_text())
+        assert manifest["stage"] == verb
+
+
+def test_summary_has_the_promised_shape(whole):
+    summary = json.loads((whole.stage("evaluate") / "summary.json").read_text())
+    assert set(summary["students"]) == {"base", "bootstrapped", "aligned"}
+    assert len(summary["teachers"]) == 7
+    assert {"always_prior", "bootstrapped_images_shuffled"} <= set(summary["baselines"])
+    assert (summary["n_cases"], summary["seed"]) == (12, 0)
+    assert 1 < summary["n_clusters"] <= 12
+    rows = [*summary["students"].values(), *summary["teachers"].values(), summary["consensus"]]
+    for row in [*rows, *summary["baselines"].values()]:
+        assert {"accuracy", "balanced_accuracy", "per_finding"} <= set(row)
+        assert set(row["accuracy"]) == {"mean", "low", "high"}
+
+
+def test_alignment_starts_at_the_log_of_its_candidates(whole):
+    """Seven teachers or fewer (refusals are masked): between ln 5 and ln 8 in the first step."""
+    first = json.loads((whole.stage("align") / "metrics.jsonl").read_text().splitlines()[0])
+    assert 1.6 < first["preference_loss"] < 2.0795
+
+
+def test_finished_stages_are_skipped(whole):
+    before = {path: path.stat().st_mtime_ns for path in whole.root.rglob("*") if path.name != ".lock"}
+    said = run("run", whole.root.parent)
+    assert [said.count(f"{verb}: finished before") for verb in VERBS] == [1] * 7
+    after = {path: path.stat().st_mtime_ns for path in whole.root.rglob("*") if path.name != ".lock"}
+    assert before == after
+
+
+def test_killed_in_every_stage_gives_the_same_results(whole, broken):
+    with Streams.open_readonly(whole.streams) as one, Streams.open_readonly(broken.streams) as two:
+        assert one.digest() == two.digest()
+    for verb in ("measure", "bootstrap", "synthesize", "align", "evaluate"):
+        one, two = files(whole.stage(verb)), files(broken.stage(verb))
+        assert one.keys() == two.keys()
+        assert [name for name in one if one[name] != two[name]] == []
+    assert files(broken.stage("report")).keys() == {"report.html", "report.json"}
+
+
+def test_stages_one_to_five_do_not_need_the_truth(whole, broken):
+    """``broken`` ran them with the truth file away: byte for byte what ``whole`` had beside it."""
+    for verb in ("measure", "bootstrap", "synthesize", "align"):
+        assert files(whole.stage(verb)) == files(broken.stage(verb))
+
+
+def test_evaluate_without_the_truth_is_one_line(whole):
+    runs, away = whole.root.parent, whole.root.parent / "away"
+    whole.truth.rename(away)
+    try:
+        done = subprocess.run(
+            command("run", runs, "--from", "report"),
+            capture_output=True,
+            text=True,
+            env=ENVIRONMENT,
+            check=False,
+        )
+    finally:
+        away.rename(whole.truth)
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("driftbound: ")
+    assert "truth" in last
+    assert "Traceback" not in done.stderr
+
+
+def test_ask_answers_about_an_image(whole):
+    image = next((whole.root / "images").glob("*.png"))
+    done = subprocess.run(
+        [sys.executable, "-m", "driftbound.cli", "ask", f"{whole.root}:aligned", str(image)],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        check=False,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) > 3
+
+
+def test_prompts_at_synthesis_are_anonymous_and_shuffled(whole):
+    """All usable answers are in the student's context, no teacher's name is, and orders differ by case."""
+    from driftbound.config import Recipe
+    from driftbound.consensus.synthesize import student_prompt
+    from driftbound.domains.registry import load_domain
+    from driftbound.store.tables import read_cases
+
+    recipe = Recipe.read(RECIPE)
+    domain = load_domain(recipe.domain, recipe.seed)
+    with Streams.open_readonly(whole.streams) as streams:
+        everything = streams.all()
+    orders = set()
+    for case in read_cases(whole.cases)[:12]:
+        given = [answer for answer in everything if answer.case_id == case.case_id]
+        prompt = student_prompt(domain, case, given, recipe.seed)
+        usable = [answer for answer in given if answer.status.usable]
+        assert all(answer.text in prompt for answer in usable)
+        assert not any(teacher.name in prompt for teacher in recipe.teachers)
+        placed = sorted(usable, key=lambda answer: prompt.index(answer.text))
+        orders.add(tuple(answer.teacher for answer in placed))
+    assert len(orders) > 6
