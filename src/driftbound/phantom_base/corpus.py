@@ -24,6 +24,7 @@ from driftbound.domains.phantom.language import (
 
 MOST_READERS = 7
 SIGN_QUESTION = "Which signs does this chest radiograph show?"
+DESCRIBE_QUESTION = "Describe the signs of this chest radiograph in your own words."
 _SIGN_PHRASES = {sign: (sign,) for sign in SIGN_NAMES}
 _STYLES = tuple(STYLES.values())
 
@@ -40,6 +41,17 @@ class Row:
 def signs_report(signs: Mapping[str, str]) -> str:
     """Every sign in a fixed order, in the student's format; ``signs`` maps each to its value."""
     return _canonical(signs, SIGN_NAMES, _SIGN_PHRASES)
+
+
+def described(signs: Mapping[str, str], image: int, rng: np.random.Generator) -> Row:
+    """The signs of an image in somebody's own words and order, some of the absent ones left out."""
+    silence = rng.uniform(0.0, 0.6)
+    told = [
+        Stance(name, signs[name])
+        for name in rng.permutation(SIGN_NAMES).tolist()
+        if signs[name] != "absent" or rng.random() >= silence
+    ]
+    return Row(DESCRIBE_QUESTION, write(told, mixed_style(rng), rng, _SIGN_PHRASES), image)
 
 
 def textbook() -> list[Row]:
@@ -70,22 +82,18 @@ def merging(
     rng: np.random.Generator,
     signs: Mapping[str, str] | None = None,
     most: int = MOST_READERS,
-    spoken: float = 1.0,
 ) -> Row:
-    """Two to ``most`` readers' texts in, what more than half of them say out.
+    """``most`` readers' texts, or half as many, in, what more than half of them say out.
 
     With ``signs`` the readers describe these, with errors; without, they state findings that are
-    drawn at random, so that merging is a skill of reading and not of seeing. ``spoken`` is the share of
-    names that come up at all.
+    drawn at random, so that merging is a skill of reading and not of seeing.
     """
     names: Sequence[str] = SIGN_NAMES if signs is not None else FINDINGS
     phrases = _SIGN_PHRASES if signs is not None else PHRASES
     sided = SIDED_SIGNS if signs is not None else SIDED
     truth = dict(signs) if signs is not None else _random_truth(names, sided, rng)
-    readers = [_reader(truth, sided, rng) for _ in range(int(rng.integers(2, most + 1)))]
+    readers = [_reader(truth, sided, rng) for _ in range(int(rng.integers((most + 1) // 2, most + 1)))]
     answers = []
-    topics = {name for name in names if rng.random() < spoken}
-    readers = [{name: value for name, value in r.items() if name in topics} for r in readers]
     for stances in readers:
         order = [names[i] for i in rng.permutation(len(names))]
         told = [Stance(n, stances[n]) for n in order if n in stances]
@@ -141,7 +149,7 @@ def words() -> Iterator[str]:
         yield merging(None, rng).question
         yield merging(None, rng, _random_truth(SIGN_NAMES, SIDED_SIGNS, rng)).answer
         yield merging(None, rng).answer
-        yield from (SIGN_QUESTION, "Yes.", "No.")
+        yield from (SIGN_QUESTION, DESCRIBE_QUESTION, "Yes.", "No.")
 
 
 def _canonical(

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from driftbound.domains.phantom.drawing import draw
@@ -63,6 +64,34 @@ class SignHead(nn.Module):
         return pooled.view(len(patches), len(SIGN_NAMES), 2)
 
 
+class WordHead(nn.Module):
+    """Which signs an image shows, read off the likeness of its projected patches to the signs' words.
+
+    What the eye sees so arrives where the words are, and reading it is looking up a word.
+    """
+
+    def __init__(self, model: LlavaForConditionalGeneration, tokenizer: Any) -> None:
+        super().__init__()
+        self.words = model.get_input_embeddings()
+        self.projector = model.model.multi_modal_projector
+        ids = [tokenizer(" " + name)["input_ids"] for name in SIGN_NAMES]
+        longest = max(map(len, ids))
+        self.names = torch.tensor([i + [0] * (longest - len(i)) for i in ids])
+        self.there = torch.tensor([[1.0] * len(i) + [0.0] * (longest - len(i)) for i in ids])[..., None]
+        self.sides = torch.tensor(tokenizer.convert_tokens_to_ids(["Ġright", "Ġleft"]))
+        self.sharpness = nn.Parameter(torch.tensor(3.0))
+        self.bias = nn.Parameter(torch.full((len(SIGN_NAMES), 2), -3.0))
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(B, patches, width) to logits (B, signs, 2) for right and left."""
+        names = (self.words(self.names) * self.there).sum(1) / self.there.sum(1)
+        words = normalize(names[:, None] + self.words(self.sides)[None], dim=-1)
+        seen = normalize(self.projector(patches).float(), dim=-1)
+        likeness = self.sharpness.exp() * torch.einsum("bpw,ksw->bpks", seen, words)
+        pooled: Tensor = torch.logsumexp(likeness, dim=1) - math.log(patches.shape[1])
+        return pooled + self.bias
+
+
 def sign_targets(signs: Mapping[str, str]) -> list[list[float]]:
     """Right and left per sign, 0 or 1; a sign without side counts on both."""
     sides = {"absent": (0.0, 0.0), "right": (1.0, 0.0), "left": (0.0, 1.0)}
@@ -70,11 +99,20 @@ def sign_targets(signs: Mapping[str, str]) -> list[list[float]]:
 
 
 def train_eye(
-    model: LlavaForConditionalGeneration, pool: Pool, held: Pool, *, steps: int, seed: int, batch: int = 48
-) -> float:
-    """Teach the vision tower the signs before it meets a word; returns accuracy on ``held``."""
+    model: LlavaForConditionalGeneration,
+    tokenizer: Any,
+    pool: Pool,
+    held: Pool,
+    *,
+    by_words: bool,
+    steps: int,
+    seed: int,
+    batch: int = 48,
+) -> None:
+    """Teach the tower what the signs look like, before any sentence; ``by_words`` also the projector
+    and the words' embeddings."""
     tower = model.model.vision_tower
-    head = SignHead(tower.config.hidden_size)
+    head = WordHead(model, tokenizer) if by_words else SignHead(tower.config.hidden_size)
     parameters = [*tower.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.02)
     rng = np.random.default_rng([seed, 14])
@@ -91,14 +129,13 @@ def train_eye(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             advance(1, f"loss {loss.item():.3f}")
-            if step % 250 == 249 or step == steps - 1:
+            if step % 100 == 99 or step == steps - 1:
                 right = _eye_accuracy(tower, head, held)
                 say(f"eye: step {step + 1}, loss {loss.item():.3f}, balanced accuracy {right:.3f}")
-    return right
 
 
 @torch.no_grad()
-def _eye_accuracy(tower: nn.Module, head: SignHead, held: Pool) -> float:
+def _eye_accuracy(tower: nn.Module, head: nn.Module, held: Pool) -> float:
     guess = head(_patches(tower, held, np.arange(len(held.signs)))) > 0
     truth = torch.tensor([sign_targets(signs) for signs in held.signs]).bool()
     return float((guess[truth].float().mean() + (~guess[~truth]).float().mean()) / 2)
