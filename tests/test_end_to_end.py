@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ def processes_of(runs: Path) -> list[str]:
 
 def answers(folder: RunFolder) -> int:
     try:
-        with sqlite3.connect(f"file:{folder.streams}?mode=ro", uri=True) as database:
+        with closing(sqlite3.connect(f"file:{folder.streams}?mode=ro", uri=True)) as database:
             return int(database.execute("SELECT count(*) FROM trajectories").fetchone()[0])
     except sqlite3.Error:
         return 0
@@ -108,12 +109,12 @@ def broken(tmp_path_factory) -> RunFolder:
     folder = RunFolder(runs / "short")
     kill_when("collect", runs, lambda: len(list((folder.root / "images").glob("*.png"))) > 5)
     for verb, moment in moments(folder).items():
+        if verb == "evaluate":
+            (runs / "away").rename(folder.truth)
         kill_when(verb, runs, moment)
         assert not (folder.stage(verb) / "manifest.json").exists()
         if verb == "collect":
             folder.truth.rename(runs / "away")
-        if verb == "evaluate":
-            (runs / "away").rename(folder.truth)
         run(verb, runs)
     return folder
 
