@@ -25,15 +25,15 @@ def command(verb: str, runs: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "driftbound.cli", verb, str(RECIPE), "--runs", str(runs), *more]
 
 
-def run(verb: str, runs: Path, *more: str) -> str:
-    done = subprocess.run(
-        command(verb, runs, *more),
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        env=ENVIRONMENT,
-        check=False,
+def finished(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """A command run to its end."""
+    return subprocess.run(
+        arguments, capture_output=True, text=True, timeout=SECONDS, env=ENVIRONMENT, check=False
     )
+
+
+def run(verb: str, runs: Path, *more: str) -> str:
+    done = finished(command(verb, runs, *more))
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
@@ -188,13 +188,7 @@ def test_evaluate_without_the_truth_is_one_line(whole):
     runs, away = whole.root.parent, whole.root.parent / "away"
     whole.truth.rename(away)
     try:
-        done = subprocess.run(
-            command("run", runs, "--from", "report"),
-            capture_output=True,
-            text=True,
-            env=ENVIRONMENT,
-            check=False,
-        )
+        done = finished(command("run", runs, "--from", "report"))
     finally:
         away.rename(whole.truth)
     assert done.returncode == 2
@@ -206,14 +200,8 @@ def test_evaluate_without_the_truth_is_one_line(whole):
 
 def test_ask_answers_about_an_image(whole):
     image = next((whole.root / "images").glob("*.png"))
-    done = subprocess.run(
-        [sys.executable, "-m", "driftbound.cli", "ask", f"{whole.root}:aligned", str(image)],
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        check=False,
-        timeout=SECONDS,
-    )
+    student = f"{whole.root}:aligned"
+    done = finished([sys.executable, "-m", "driftbound.cli", "ask", student, str(image)])
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) > 3
 

@@ -1,4 +1,4 @@
-"""Pretrains the small base student: `python -m driftbound.phantom_base.make`, half an hour on two cores."""
+"""Pretrains the small base student: `python -m driftbound.phantom_base.make`."""
 
 import argparse
 import json

@@ -80,15 +80,10 @@ def _load_policy(path: str, threads: int) -> Policy:
     return LocalPolicy.load(path, threads=threads)
 
 
-def _base(context: Context) -> str:
-
-    return resolve_base(context.recipe.bootstrap.base)
-
-
 def _student(context: Context, name: str) -> str:
     """Checkpoint folder of a student (or, for a base that the recipe names so, its hub name)."""
     if name == "base":
-        return _base(context)
+        return resolve_base(context.recipe.bootstrap.base)
     return str(context.folder.student("bootstrap" if name == "bootstrapped" else "align"))
 
 
