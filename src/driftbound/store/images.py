@@ -20,7 +20,7 @@ def read_image(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise CaseError(f"{path}: image is missing. Restore it or take its case out.") from None
+        raise CaseError(f"{path}: image is missing. Check the path or restore the file.") from None
     except OSError as error:
         raise CaseError(f"{path}: image cannot be read ({one_line(error)}). Restore it.") from error
     try:
@@ -30,7 +30,7 @@ def read_image(path: Path) -> bytes:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = one_line(error).replace(str(path), "").partition(" <_io.")[0]
         raise CaseError(
-            f"{path}: not a readable image ({reason}). Restore it or take its case out."
+            f"{path}: not a readable image ({reason}). Check the path or restore the file."
         ) from error
     if kind not in FORMATS:
         raise CaseError(f"{path}: {kind} images are taken by few models. Convert it to PNG.")
