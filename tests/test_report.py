@@ -16,9 +16,9 @@ from rich.console import Console
 from driftbound.config import Recipe
 from driftbound.domains.phantom import claims as phantom
 from driftbound.errors import CaseError, StoreError
-from driftbound.records import Case, Claim, Group, Negative, Polarity, Status, Trajectory
+from driftbound.records import Case, Claim, Estimate, Group, Negative, Polarity, Status, Trajectory
 from driftbound.report.choice import CaseRecord, Prediction, choose
-from driftbound.report.figures import dots
+from driftbound.report.figures import bands, dots
 from driftbound.report.page import Material, render
 from driftbound.report.spans import Slot, consensus_mark, pieces, shortened
 from driftbound.report.tables import score_rows
@@ -587,3 +587,11 @@ def test_the_terminal_table_fits_80_columns() -> None:
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
     line = next(line for line in text.splitlines() if "aligned student" in line)
     assert line.split() == ["aligned", "student", "0.679", "0.579–0.779", "0.690", "0.579–0.779", "1.00"]
+
+
+def test_levels_of_the_drift_plots_are_labelled_with_their_values():
+    """Between 0.4 and 0.7 the middle line is 0.55, and must not be called 0.6."""
+    steps = [Estimate(mean=0.5, low=0.45, high=0.55)] * 2
+    drawn = str(bands("one", steps, 0.4, 0.7))
+    labels = re.findall(r'text-anchor="end">([^<]+)<', drawn)
+    assert labels == ["0.40", "0.55", "0.70"]

@@ -66,13 +66,14 @@ def stacked(shares: Mapping[str, Mapping[str, float]]) -> Markup:
 
 def bands(name: str, steps: Sequence[Estimate], low: float, high: float) -> Markup:
     """Agreement by part of the answer: a line with its interval as a band; one small multiple."""
-    width, top, bottom, left, right = 200, 10, 112, 28, 194
+    width, top, bottom, left, right = 200, 10, 112, 34, 194
     count = max(len(steps) - 1, 1)
 
     def at(index: int, value: float) -> tuple[float, float]:
         return left + (right - left) * index / count, bottom - (bottom - top) * (value - low) / (high - low)
 
-    parts = [_level(value, at(0, value)[1], left, right) for value in (low, (low + high) / 2, high)]
+    levels = (low, (low + high) / 2, high)  # the middle one may need the second decimal
+    parts = [_level(value, at(0, value)[1], left, right, places=2) for value in levels]
     known = [(index, step) for index, step in enumerate(steps) if math.isfinite(step.mean)]
     upper = [at(index, _or(step.high, step.mean)) for index, step in known]
     lower = [at(index, _or(step.low, step.mean)) for index, step in known]
@@ -181,7 +182,7 @@ def _bar(left: float, width: float, y: float, mark: str, tip: str) -> Markup:
     return Markup(body).format(mark, left, max(width - 0.3, 0.1), y, tip)
 
 
-def _level(value: float, y: float, left: float, right: float, places: int = 1) -> Markup:
+def _level(value: float, y: float, left: float, right: float, places: int) -> Markup:
     line = Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(left, right, y, y)
     return line + _text("tick", left - 5, y + 4, digits(value, places), "end")
 
