@@ -230,7 +230,7 @@ def run(tmp_path, monkeypatch):
     for student in (folder.student("bootstrap"), folder.student("align"), tmp_path / "base" / "student"):
         student.mkdir(parents=True)
         (student / "model").write_text(str(student.parent.name))
-    monkeypatch.setattr(evaluate, "_base", lambda context: tmp_path / "base" / "student")
+    monkeypatch.setattr(evaluate, "resolve_base", lambda name: str(tmp_path / "base" / "student"))
     return Context(recipe=recipe, folder=folder, domain=FIELD)
 
 
