@@ -6,12 +6,17 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from driftbound.domains.phantom.claims import claims
 from driftbound.domains.phantom.findings import FINDINGS, SIGN_NAMES
 from driftbound.domains.phantom.language import QUESTION, STYLES
+from driftbound.learning.architecture import build_model
 from driftbound.learning.collator import encode_prompts
 from driftbound.phantom_base import PHANTOM_BASE, corpus, resolve_base
+from driftbound.phantom_base.batches import IGNORE, IMAGE_TOKENS, draw_rows, encode
 from driftbound.phantom_base.eye import Pool
-from driftbound.phantom_base.make import draw_rows, encode
+from driftbound.phantom_base.make import main
+from driftbound.phantom_base.reading import lay_variants, step_targets
+from driftbound.phantom_base.tongue import mark_patches
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +58,7 @@ def test_the_question_of_the_field_is_never_asked(pool):
     """Nor is a film ever described in findings: the base knows words and signs, not the decision."""
     rng = np.random.default_rng(0)
     names = ("consolidation", "pleural effusion", "pneumothorax", "edema", "pneumonia")
-    for kind in ("signs", "described", "yes_no", "textbook", "merge"):
+    for kind in ("signs", "described", "yes_no", "textbook", "merge", "lookup"):
         for row in draw_rows(pool, kind, 64, rng):
             assert QUESTION not in row.question
             if kind in ("signs", "described", "yes_no"):
@@ -107,3 +112,91 @@ def test_base_sees_signs(processor):
     absent, left = processor.tokenizer.convert_tokens_to_ids(["Ġabsent", "Ġleft"])
     assert (guess == labels)[labels == absent].float().mean() > 0.8
     assert (guess == labels)[labels == left].float().mean() > 0.5
+
+
+def test_marks_stand_where_a_reader_has_said_it():
+    """What is marked is what the domain's own parser reads in the step that ends there."""
+    rng = np.random.default_rng(3)
+    checked = 0
+    for row in [corpus.merging(None, rng) for _ in range(10)]:
+        start = 0
+        for mark in row.marks:
+            said = claims(row.question[start : mark.end])
+            read = {c.value for c in said if c.finding == mark.name and c.attribute == "presence"}
+            assert read == {"present" if mark.value in ("left", "right", "both") else mark.value}
+            start = mark.end
+            checked += 1
+    assert checked > 200
+
+
+def test_step_targets_stand_on_the_last_token_of_a_step(processor):
+    row = corpus.lookup(5, np.random.default_rng(4))
+    ids = processor.tokenizer(row.question)["input_ids"]
+    names, values = step_targets([row], len(ids) + 10, processor)
+    order = list(corpus.NAMES)
+    found = []
+    for position in torch.nonzero(names[0] != IGNORE).flatten().tolist():
+        told = processor.tokenizer.decode(ids[:position])  # the row's first token is the user's mark
+        found.append((len(told), order[names[0, position]], corpus.VALUES[values[0, position]]))
+    assert found == [(mark.end, mark.name, mark.value) for mark in row.marks]
+    shown = corpus.Row(row.question, row.answer, 0, row.marks)  # the film's tokens come first
+    behind, _ = step_targets([shown], len(ids) + 10 + IMAGE_TOKENS, processor)
+    assert torch.equal(behind[0, IMAGE_TOKENS:], names[0])
+
+
+def test_patches_are_marked_where_they_are_most_like_a_sign():
+    """Patch 3 is like "haze" on the right, 7 like "haze" on the left, 9 like "wide heart"."""
+    signs = dict.fromkeys(SIGN_NAMES, "absent")
+    pool = Pool(
+        [signs | {"haze": "both", "wide heart": "present"}, signs | {"haze": "left"}], np.zeros((2, 1, 1))
+    )
+    haze, heart = SIGN_NAMES.index("haze"), SIGN_NAMES.index("wide heart")
+    words = torch.eye(2 * len(SIGN_NAMES)).view(len(SIGN_NAMES), 2, -1)
+    embedded = torch.zeros(3, 1 + IMAGE_TOKENS + 5, words.shape[-1])
+    for row in (0, 1):
+        embedded[row, 1 + 3] = words[haze, 0]
+        embedded[row, 1 + 7] = 2 * words[haze, 1]
+        embedded[row, 1 + 9] = words[heart, 0] + words[heart, 1]
+    names, values = torch.full((3, 70), IGNORE), torch.full((3, 70), IGNORE)
+    rows = [corpus.Row("?", "!", 0), corpus.Row("?", "!", 1), corpus.Row("?", "!")]
+    mark_patches(names, values, rows, pool, embedded, words)
+    order = list(corpus.NAMES)
+    marked = {
+        (row, position - 1): (order[names[row, position]], corpus.VALUES[values[row, position]])
+        for row, position in torch.nonzero(names != IGNORE).tolist()
+    }
+    assert marked == {
+        (0, 3): ("haze", "right"),
+        (0, 7): ("haze", "left"),
+        (0, 9): ("wide heart", "present"),
+        (1, 7): ("haze", "left"),
+    }
+
+
+def test_a_lookup_repeats_what_was_said_in_another_order():
+    row = corpus.lookup(6, np.random.default_rng(5))
+    told = {mark.name: mark.value for mark in row.marks if mark.value != "uncertain"}
+    assert row.answer.count(":") >= len(told)
+    for name, value in told.items():
+        word = "bilateral" if value == "both" else value
+        assert f"{corpus.NAMES[name][0]}: {word}.".lower() in row.answer.lower()
+
+
+def test_variants_of_a_word_start_alike(processor):
+    torch.manual_seed(0)
+    model = build_model(processor.tokenizer)
+    words = model.get_input_embeddings().weight
+    one, other = processor.tokenizer.convert_tokens_to_ids(["ĠEdema", "edema"])
+    assert not torch.equal(words[one], words[other])
+    lay_variants(model, processor)
+    assert torch.equal(words[one], words[other])
+
+
+def test_script_makes_a_checkpoint_and_goes_on_after_a_phase(tmp_path):
+    shared = ["--images", "6", "--threads", "1", "--steps", *"11111", "--keep", str(tmp_path / "kept")]
+    main([*shared, "--out", str(tmp_path / "one")])
+    assert {path.stem for path in (tmp_path / "kept").iterdir()} == {"eye", "reading", "words"}
+    main([*shared, "--out", str(tmp_path / "two")])
+    assert AutoModelForImageTextToText.from_pretrained(tmp_path / "one").num_parameters() > 1e6
+    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
+    assert first == second

@@ -20,12 +20,16 @@ from driftbound.domains.phantom.language import (
     Style,
     merge_question,
     write,
+    write_steps,
 )
 
 MOST_READERS = 7
 SIGN_QUESTION = "Which signs does this chest radiograph show?"
 DESCRIBE_QUESTION = "Describe the signs of this chest radiograph in your own words."
 _SIGN_PHRASES = {sign: (sign,) for sign in SIGN_NAMES}
+NAMES: dict[str, tuple[str, ...]] = {**PHRASES, **_SIGN_PHRASES}
+"""Everything that a reader may speak of, and how it is called."""
+VALUES = ("absent", "present", "left", "right", "both", "uncertain")
 _STYLES = tuple(STYLES.values())
 
 
@@ -36,6 +40,17 @@ class Row:
     question: str
     answer: str
     image: int | None = None
+    marks: tuple["Mark", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a reader has said up to here: where a step of a question ends that speaks of one name."""
+
+    end: int
+    """Code points from the start of the question."""
+    name: str
+    value: str
 
 
 def signs_report(signs: Mapping[str, str]) -> str:
@@ -93,14 +108,56 @@ def merging(
     sided = SIDED_SIGNS if signs is not None else SIDED
     truth = dict(signs) if signs is not None else _random_truth(names, sided, rng)
     readers = [_reader(truth, sided, rng) for _ in range(int(rng.integers((most + 1) // 2, most + 1)))]
-    answers = []
+    reports = []
     for stances in readers:
         order = [names[i] for i in rng.permutation(len(names))]
-        told = [Stance(n, stances[n]) for n in order if n in stances]
-        answers.append(write(told, mixed_style(rng), rng, phrases))
+        reports.append(_report([Stance(n, stances[n]) for n in order if n in stances], rng))
+    question, marks = _asked(reports)
     target = {name: majority([r.get(name, "absent") for r in readers]) for name in names}
     told_in = SIGN_NAMES if signs is not None else CANONICAL_ORDER
-    return Row(merge_question(answers), _canonical(target, told_in, phrases), image)
+    return Row(question, _canonical(target, told_in, phrases), image, marks)
+
+
+def lookup(count: int, rng: np.random.Generator) -> Row:
+    """One reader says ``count`` things, findings and signs alike; the answer repeats them in another order.
+
+    Every value is as likely for one name as for the next, so nothing but reading helps.
+    """
+    told = [name for name in NAMES if name != "No Finding"]
+    names = [told[i] for i in rng.permutation(len(told))[:count]]
+    stances = {name: _any_value(name, rng) for name in names}
+    question, marks = _asked([_report([Stance(*item) for item in stances.items()], rng)])
+    order = [names[i] for i in rng.permutation(count) if stances[names[i]] != "uncertain"]
+    answer = write([Stance(name, stances[name]) for name in order], CANONICAL, rng, NAMES)
+    return Row(question, answer, marks=marks)
+
+
+def _any_value(name: str, rng: np.random.Generator) -> str:
+    drawn = rng.random()
+    if drawn < 0.35:
+        return "absent" if drawn < 0.3 else "uncertain"
+    return _asserted(name, SIDED | SIDED_SIGNS, rng)
+
+
+def _report(stances: Sequence[Stance], rng: np.random.Generator) -> tuple[str, list[Mark]]:
+    """One reader's text in a drawn style; marks count from its own start."""
+    style = mixed_style(rng)
+    text, marks = "", list[Mark]()
+    for number, (step, told) in enumerate(write_steps(stances, style, rng, NAMES)):
+        text += style.between * (number > 0) + step
+        if len(told) == 1:
+            marks.append(Mark(len(text), told[0].finding, told[0].value))
+    return text, marks
+
+
+def _asked(reports: Sequence[tuple[str, list[Mark]]]) -> tuple[str, tuple[Mark, ...]]:
+    question = merge_question([text for text, _ in reports])
+    marks, start = list[Mark](), 0
+    for text, own in reports:
+        start = question.index(text, start)
+        marks += [Mark(start + mark.end, mark.name, mark.value) for mark in own]
+        start += len(text)
+    return question, tuple(marks)
 
 
 def majority(values: Sequence[str]) -> str:

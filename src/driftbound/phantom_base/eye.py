@@ -64,30 +64,32 @@ class SignHead(nn.Module):
         return pooled.view(len(patches), len(SIGN_NAMES), 2)
 
 
+def sign_words(model: LlavaForConditionalGeneration, tokenizer: Any) -> Tensor:
+    """Directions (signs, 2, D) of the words for each sign on the right and on the left, as they are now."""
+    words = model.get_input_embeddings().weight.detach()
+    names = torch.stack([words[tokenizer(" " + name)["input_ids"]].mean(0) for name in SIGN_NAMES])
+    sides = words[tokenizer.convert_tokens_to_ids(["Ġright", "Ġleft"])]
+    return normalize(names[:, None] + sides[None], dim=-1)
+
+
 class WordHead(nn.Module):
     """Which signs an image shows, read off the likeness of its projected patches to the signs' words.
 
-    What the eye sees so arrives where the words are, and reading it is looking up a word.
+    What the eye sees so arrives where the words are, and saying it is looking up a word. The words stay
+    as they are; each counts by its direction alone.
     """
 
     def __init__(self, model: LlavaForConditionalGeneration, tokenizer: Any) -> None:
         super().__init__()
-        self.words = model.get_input_embeddings()
         self.projector = model.model.multi_modal_projector
-        ids = [tokenizer(" " + name)["input_ids"] for name in SIGN_NAMES]
-        longest = max(map(len, ids))
-        self.names = torch.tensor([i + [0] * (longest - len(i)) for i in ids])
-        self.there = torch.tensor([[1.0] * len(i) + [0.0] * (longest - len(i)) for i in ids])[..., None]
-        self.sides = torch.tensor(tokenizer.convert_tokens_to_ids(["Ġright", "Ġleft"]))
+        self.register_buffer("words", sign_words(model, tokenizer))
         self.sharpness = nn.Parameter(torch.tensor(3.0))
         self.bias = nn.Parameter(torch.full((len(SIGN_NAMES), 2), -3.0))
 
     def forward(self, patches: Tensor) -> Tensor:
         """(B, patches, width) to logits (B, signs, 2) for right and left."""
-        names = (self.words(self.names) * self.there).sum(1) / self.there.sum(1)
-        words = normalize(names[:, None] + self.words(self.sides)[None], dim=-1)
         seen = normalize(self.projector(patches).float(), dim=-1)
-        likeness = self.sharpness.exp() * torch.einsum("bpw,ksw->bpks", seen, words)
+        likeness = self.sharpness.exp() * torch.einsum("bpw,ksw->bpks", seen, self.words)
         pooled: Tensor = torch.logsumexp(likeness, dim=1) - math.log(patches.shape[1])
         return pooled + self.bias
 
@@ -109,8 +111,8 @@ def train_eye(
     seed: int,
     batch: int = 48,
 ) -> None:
-    """Teach the tower what the signs look like, before any sentence; ``by_words`` also the projector
-    and the words' embeddings."""
+    """Teach the tower what the signs look like, before any sentence; ``by_words`` also the
+    projector."""
     tower = model.model.vision_tower
     head = WordHead(model, tokenizer) if by_words else SignHead(tower.config.hidden_size)
     parameters = [*tower.parameters(), *head.parameters()]

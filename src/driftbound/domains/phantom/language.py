@@ -177,24 +177,34 @@ def write(
     phrases: Mapping[str, tuple[str, ...]] = PHRASES,
 ) -> str:
     """Say ``stances`` in the given order and in the given style, with ``phrases`` as names."""
+    return style.between.join(text for text, _ in write_steps(stances, style, rng, phrases))
+
+
+def write_steps(
+    stances: Sequence[Stance],
+    style: Style,
+    rng: np.random.Generator,
+    phrases: Mapping[str, tuple[str, ...]] = PHRASES,
+) -> list[tuple[str, tuple[Stance, ...]]]:
+    """The steps of such a text, opening and closing too, each with the stances that it says."""
 
     def pick(options: Sequence[str]) -> str:
         return options[int(rng.integers(len(options)))]
 
-    steps: list[str] = []
+    steps: list[tuple[str, tuple[Stance, ...]]] = []
     index = 0
     while index < len(stances):
-        stance = stances[index]
         run = _run_of_absences(stances, index, style.joins)
+        told = tuple(stances[index : index + run])
         if run > 1:
-            names = [pick(_names(s.finding, style, phrases)) for s in stances[index : index + run]]
+            names = [pick(_names(s.finding, style, phrases)) for s in told]
             listed = ", ".join(names[:-1]) + " or " + names[-1]
-            steps.append(style.joined.format(list=listed))
+            steps.append((style.joined.format(list=listed), told))
         else:
-            steps.append(_step(stance, style, len(steps) + 1, pick, phrases))
+            steps.append((_step(told[0], style, len(steps) + 1, pick, phrases), told))
         index += run
-    parts = [pick(style.openings), *steps, pick(style.closings)]
-    return style.between.join(part for part in parts if part)
+    around = [(pick(style.openings), ()), *steps, (pick(style.closings), ())]
+    return [step for step in around if step[0]]
 
 
 def canonical(stances: Mapping[str, str]) -> str:
