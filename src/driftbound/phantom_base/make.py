@@ -31,7 +31,7 @@ def write(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make the checkpoint in five phases.
+    """Make the checkpoint in four phases.
 
     The tower learns the signs; the decoder to copy, then to read and merge; what the tower sees is laid
     where the decoder's words are; then all of it together. With ``--keep`` a phase that was finished in
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=20251004)
+    parser.add_argument("--heads", type=float, default=0.5, help="weight of the thrown-away heads; 0: none")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--out", type=Path, default=CHECKPOINT)
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = build_model(tokenizer)
     lay_variants(model, processor)
     rate = {"rate": given.rate, "seed": given.seed}
+    heads = {"heads_weight": given.heads}
     eye, copying, reading, words, together = given.steps
 
     def phase(name: str, train: Callable[[], object]) -> None:
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def read() -> None:
         train_copying(model, steps=copying, **rate)
-        train_reading(model, processor, pool, steps=reading, **rate)
+        train_reading(model, processor, pool, steps=reading, **rate, **heads)
 
     def see(*, by_words: bool, steps: int) -> None:
         train_eye(model, tokenizer, pool, held, by_words=by_words, steps=steps, seed=given.seed)
@@ -78,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     phase("eye", lambda: see(by_words=False, steps=eye))
     phase("reading", read)
     phase("words", lambda: see(by_words=True, steps=words))
-    skills = train_tongue(model, processor, pool, held, PLAN, steps=together, **rate)
+    skills = train_tongue(model, processor, pool, held, PLAN, steps=together, **rate, **heads)
     write(model, processor, given.out, {"steps": list(given.steps), "seed": given.seed, **skills})
 
 

@@ -31,6 +31,7 @@ def train_tongue(
     steps: int,
     rate: float,
     seed: int,
+    heads_weight: float,
 ) -> dict[str, float]:
     """Train the whole model on ``plan`` (rows of each kind per step); returns what ``check`` found last."""
     rng = np.random.default_rng([seed, 12])
@@ -42,7 +43,9 @@ def train_tongue(
         for step in range(steps):
             set_rate(optimizer, rate, step, steps)
             for kind, count in plan.items():
-                loss = _loss(model, heads, draw_rows(pool, kind, count, rng), pool, processor)
+                rows = draw_rows(pool, kind, count, rng)
+                answers, known = _losses(model, heads, rows, pool, processor)
+                loss = answers + heads_weight * known
                 torch.autograd.backward(loss)
                 seen[kind] = 0.95 * seen.get(kind, loss.item()) + 0.05 * loss.item()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -56,21 +59,22 @@ def train_tongue(
     return skills
 
 
-def _loss(
+def _losses(
     model: LlavaForConditionalGeneration,
     heads: StepHeads,
     rows: Sequence[Row],
     pool: Pool,
     processor: LlavaProcessor,
-) -> Tensor:
-    """Mean NLL of the answers; a word that only keeps the format weighs a tenth of one that decides.
+) -> tuple[Tensor, Tensor]:
+    """Mean NLL of the answers, and of the heads.
 
-    Own words weigh alike, and so do the readers' texts of a merge (a fifth of a deciding word). Added is
-    what the heads miss at the ends of the readers' steps and at the patches that show a sign.
+    A word of an answer that only keeps the format weighs a tenth of one that decides; own words weigh
+    alike, and so do the readers' texts of a merge (a fifth of a deciding word). The heads are asked at the
+    ends of the readers' steps and at the patches that show a sign.
     """
     batch = encode(rows, pool, processor)
     labels, asked = batch.pop("labels")[:, 1:], batch.pop("asked")[:, 1:]
-    if rows[0].marks:
+    if any(row.marks for row in rows):
         labels = torch.where(asked != IGNORE, asked, labels)
     with torch.autocast("cpu", torch.bfloat16):
         out = model(**batch, use_cache=False, output_hidden_states=True)
@@ -85,9 +89,9 @@ def _loss(
     names, values = step_targets(rows, batch["input_ids"].shape[1], processor)
     if "pixel_values" in batch:
         mark_patches(names, values, rows, pool, out.hidden_states[0], sign_words(model, processor.tokenizer))
-    if bool((names != IGNORE).any()):
-        loss = loss + 0.5 * heads(out.hidden_states[MIDDLE].float(), names, values)
-    return loss
+    asked_of_heads = bool((names != IGNORE).any())
+    known = heads(out.hidden_states[MIDDLE].float(), names, values) if asked_of_heads else loss.new_zeros(())
+    return loss, known
 
 
 @torch.no_grad()
