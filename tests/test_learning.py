@@ -13,7 +13,7 @@ from driftbound.config import AlignConfig, BootstrapConfig
 from driftbound.errors import ModelError, TrainingError
 from driftbound.learning import models
 from driftbound.learning.architecture import build_model, build_processor, train_tokenizer
-from driftbound.learning.collator import IGNORE, Candidate, Example, MultiStreamCollator
+from driftbound.learning.collator import Candidate, Example, MultiStreamCollator
 from driftbound.learning.logprobs import score
 from driftbound.learning.policy import LocalPolicy
 from driftbound.learning.reference import reference_logps
@@ -69,8 +69,10 @@ def plain_logp(student: models.Student, example: Example, candidate: Candidate) 
     return sum(float(logps[t - 1, ids[t]]) for t in range(prompt, len(ids)))
 
 
-def test_scores_equal_the_plain_forward(student, examples):
-    collate = MultiStreamCollator(processor=student.processor, max_length=512)
+@pytest.mark.parametrize("row_tokens", [0, 100, 200, 4096])
+def test_scores_equal_the_plain_forward(student, examples, row_tokens):
+    """Whether an answer has a row of its own, a case is split over rows, or cases share one."""
+    collate = MultiStreamCollator(processor=student.processor, max_length=512, row_tokens=row_tokens)
     scores = score(student.model, collate(examples))
     for b, example in enumerate(examples):
         for c, candidate in enumerate(example.candidates):
@@ -81,25 +83,31 @@ def test_scores_equal_the_plain_forward(student, examples):
                 assert float(scores.logps[b, c]) == pytest.approx(expected, abs=1e-3)
 
 
-def test_prompt_and_image_are_not_scored(student, examples):
-    """Labels spell the answers and nothing else; the first scored position follows the prompt."""
-    collate = MultiStreamCollator(processor=student.processor, max_length=512)
+def spelled(student, batch) -> list[str]:
+    """The scored tokens of each candidate, as text."""
+    decode = student.processor.tokenizer.decode
+    return [decode(batch["target"][batch["slot"] == slot]) for slot in batch["slot"].unique()]
+
+
+@pytest.mark.parametrize("row_tokens", [0, 512])
+def test_prompt_and_image_are_not_scored(student, examples, row_tokens):
+    """What is scored spells the answers and nothing else; what foretells it stands just before it."""
+    collate = MultiStreamCollator(processor=student.processor, max_length=512, row_tokens=row_tokens)
     batch = collate(examples[:1])
     image = student.processor.tokenizer.convert_tokens_to_ids("<image>")
-    labels = batch["labels"]
-    spelled = [student.processor.tokenizer.decode(row[row != IGNORE]) for row in labels]
-    assert spelled == ["No effusion.<|end|>", "The left lung is white.<|end|>", "Edema on both sides.<|end|>"]
-    assert (batch["input_ids"] == image).sum(1).tolist() == [64, 64, 64]
-    assert not (labels == image).any()
-    prompt = student.processor.tokenizer.decode(batch["input_ids"][0][labels[0] == IGNORE][:80])
+    expected = ["No effusion.<|end|>", "The left lung is white.<|end|>", "Edema on both sides.<|end|>"]
+    assert spelled(student, batch) == expected
+    assert (batch["input_ids"] == image).sum(1).tolist() == ([64] if row_tokens else [64, 64, 64])
+    assert not (batch["target"] == image).any()
+    row, position = batch["at"][0].tolist()
+    prompt = student.processor.tokenizer.decode(batch["input_ids"][row, : position + 1])
     assert "What is seen here?" in prompt
+    assert prompt.endswith("<|assistant|>")
 
 
 def test_a_cut_answer_has_no_end_token(student, examples):
-    collate = MultiStreamCollator(processor=student.processor, max_length=512)
-    batch = collate([examples[4]])
-    end = student.processor.tokenizer.eos_token_id
-    assert (batch["labels"] == end).sum(1).tolist() == [1, 1, 0]
+    batch = MultiStreamCollator(processor=student.processor, max_length=512)([examples[4]])
+    assert [text.endswith("<|end|>") for text in spelled(student, batch)] == [True, True, False]
 
 
 def test_too_long_answers_are_cut_counted_and_lose_their_end(student, examples):
@@ -107,8 +115,7 @@ def test_too_long_answers_are_cut_counted_and_lose_their_end(student, examples):
     prompt = full.encode_prompt(examples[0])["input_ids"].shape[1]
     short = replace(full, max_length=prompt + 2)
     assert sum(tokens > short.room(examples[0]) for tokens in short.answer_tokens(examples[0])) == 3
-    labels = short(examples[:1])["labels"]
-    assert (labels != IGNORE).sum(1).tolist() == [2, 2, 2]
+    assert short(examples[:1])["slot"].bincount().tolist() == [2, 2, 2]
     with pytest.raises(TrainingError, match="max_length"):
         replace(full, max_length=prompt)(examples[:1])
 
@@ -123,7 +130,8 @@ def test_token_weights_follow_character_spans(student, examples):
     tokens = student.processor.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     muted = sum(start < 2 and end > 0 for start, end in tokens["offset_mapping"])
     assert muted > 0
-    assert int((batch["token_weights"][0] - batch["token_weights"][1]).sum()) == muted
+    weights = [batch["token_weights"][batch["slot"] == slot] for slot in (0, 1)]
+    assert int((weights[0] - weights[1]).sum()) == muted
     scores = score(student.model, batch)
     assert float(scores.plain[0, 0]) == pytest.approx(float(scores.plain[0, 1]), abs=1e-4)
     assert float(scores.logps[0, 0]) < float(scores.logps[0, 1])
@@ -192,6 +200,56 @@ def test_what_a_processor_says_per_token_is_padded_with_the_row(student, example
     longer = replace(examples[1], question="What is seen here, and where?")
     batch = Collator(processor=student.processor, max_length=512)([examples[0], longer])
     assert torch.equal(batch["mm_token_type_ids"], (batch["input_ids"] == image).long())
+
+
+def gradients(student, batch) -> dict[str, torch.Tensor]:
+    """Of a sum with another factor for every candidate, so that no two errors cancel."""
+    student.model.zero_grad()
+    scores = score(student.model, batch)
+    factors = torch.linspace(0.5, 1.5, scores.logps.numel(), dtype=scores.logps.dtype)
+    (scores.logps * factors.view_as(scores.logps)).sum().backward()
+    return {n: p.grad.clone() for n, p in student.model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("row_tokens", [110, 200, 4096])
+def test_packed_equals_separate_in_value_and_gradient(checkpoint, examples, row_tokens):
+    """float64, tower included; separate rows go through the stock model with its own 2-D mask."""
+    student = models.load(checkpoint)
+    student.model.double()
+    separate = MultiStreamCollator(processor=student.processor, max_length=512)
+    packed = replace(separate, row_tokens=row_tokens)
+    one, other = separate(examples), packed(examples)
+    assert len(other["input_ids"]) < len(one["input_ids"])
+    for batch in (one, other):
+        batch["pixel_values"] = batch["pixel_values"].double()
+        batch["token_weights"] = batch["token_weights"].double()
+    with torch.no_grad():
+        expected, found = score(student.model, one), score(student.model, other)
+    torch.testing.assert_close(found.logps, expected.logps, rtol=0, atol=1e-9)
+    assert torch.equal(found.tokens, expected.tokens)
+    wanted, got = gradients(student, one), gradients(student, other)
+    assert any("vision_tower" in name for name in wanted)
+    largest = max(float(value.abs().max()) for value in wanted.values())
+    for name, value in wanted.items():  # some, as a key's bias, are 0 but for rounding
+        allowed = 1e-6 * float(value.abs().max()) + 1e-12 * largest
+        assert float((got[name] - value).abs().max()) <= allowed, name
+
+
+def test_logits_in_parts_equal_logits_at_once(student, examples, monkeypatch):
+    """In value and gradient; parts of two tokens."""
+    batch = MultiStreamCollator(processor=student.processor, max_length=512, row_tokens=512)(examples)
+    whole, at_once = score(student.model, batch).logps, gradients(student, batch)
+    monkeypatch.setattr("driftbound.learning.logprobs._LOGITS", 2 * student.model.lm_head.weight.shape[0])
+    torch.testing.assert_close(score(student.model, batch).logps, whole)
+    for name, value in gradients(student, batch).items():
+        torch.testing.assert_close(value, at_once[name], rtol=1e-4, atol=1e-5)
+
+
+def test_packed_rows_refuse_an_attention_that_would_mix_them(student, examples):
+    student.model.set_attn_implementation("eager")
+    batch = MultiStreamCollator(processor=student.processor, max_length=512, row_tokens=512)(examples)
+    with pytest.raises(ModelError, match="eager"):
+        score(student.model, batch)
 
 
 def align(**changes) -> Alignment:

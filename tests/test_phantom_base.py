@@ -7,7 +7,8 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from driftbound.domains.phantom.claims import claims
-from driftbound.domains.phantom.findings import FINDINGS, SIGN_NAMES
+from driftbound.domains.phantom.drawing import draw
+from driftbound.domains.phantom.findings import FINDINGS, SIDED_SIGNS, SIGN_NAMES
 from driftbound.domains.phantom.language import QUESTION, STYLES
 from driftbound.learning.architecture import build_model
 from driftbound.learning.collator import encode_prompts
@@ -87,31 +88,47 @@ def test_majority_by_hand():
     assert corpus.majority(["both", "both", "uncertain", "uncertain"]) == "absent"
 
 
-def test_base_sees_signs(processor):
-    """A film with a haze on both sides and nothing else, drawn anew: the base says so, mostly."""
-    from driftbound.domains.phantom.drawing import draw
-
-    model = AutoModelForImageTextToText.from_pretrained(resolve_base(PHANTOM_BASE), dtype=torch.float32)
+def some_films(processor, count: int) -> Pool:
+    """Films with four signs each, drawn anew, on the left where they have a side."""
     rng = np.random.default_rng(2)
     films, truths = [], []
-    for n in range(12):
+    for n in range(count):
         signs = dict.fromkeys(SIGN_NAMES, "absent")
-        for name in rng.choice(SIGN_NAMES, size=4, replace=False):
-            signs[str(name)] = (
-                "present" if name in ("wide heart", "wide mediastinum", "wire and box") else "left"
-            )
+        for name in rng.choice(SIGN_NAMES, size=4, replace=False).tolist():
+            signs[name] = "left" if name in SIDED_SIGNS else "present"
         films.append(draw(signs, 1000 + n))
         truths.append(signs)
-    pixels = processor.image_processor(films, return_tensors="np")["pixel_values"][:, 0].astype(np.float16)
-    rows = [corpus.Row(corpus.SIGN_QUESTION, corpus.signs_report(s), i) for i, s in enumerate(truths)]
-    batch = encode(rows, Pool(truths, pixels), processor)
+    pixels = processor.image_processor(films, return_tensors="np")["pixel_values"][:, 0]
+    return Pool(truths, pixels.astype(np.float16))
+
+
+def answered(processor, rows: list[corpus.Row], pool: Pool) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the shipped base says at each position of the answers, and what it should say."""
+    model = AutoModelForImageTextToText.from_pretrained(resolve_base(PHANTOM_BASE), dtype=torch.float32)
+    batch = encode(rows, pool, processor)
     labels = batch.pop("labels")[:, 1:]
     batch.pop("asked")
     with torch.no_grad():
-        guess = model(**batch).logits[:, :-1].argmax(-1)
+        return model(**batch).logits[:, :-1].argmax(-1), labels
+
+
+def test_base_sees_signs(processor):
+    pool = some_films(processor, 12)
+    rows = [corpus.Row(corpus.SIGN_QUESTION, corpus.signs_report(s), i) for i, s in enumerate(pool.signs)]
+    guess, labels = answered(processor, rows, pool)
     absent, left = processor.tokenizer.convert_tokens_to_ids(["Ġabsent", "Ġleft"])
-    assert (guess == labels)[labels == absent].float().mean() > 0.8
-    assert (guess == labels)[labels == left].float().mean() > 0.5
+    assert (guess == labels)[labels == absent].float().mean() > 0.85
+    assert (guess == labels)[labels == left].float().mean() > 0.75
+
+
+def test_base_merges_readers(processor):
+    """Seven readers of findings that no film shows: what more than half of them say, side included."""
+    rng = np.random.default_rng(6)
+    pool = some_films(processor, 12)
+    guess, labels = answered(processor, [corpus.merging(i, rng) for i in range(12)], pool)
+    told = processor.tokenizer.convert_tokens_to_ids(["Ġabsent", "Ġpresent", "Ġleft", "Ġright", "Ġbilateral"])
+    for ids in (told[:1], told[1:]):
+        assert (guess == labels)[torch.isin(labels, torch.tensor(ids))].float().mean() > 0.8
 
 
 def test_marks_stand_where_a_reader_has_said_it():

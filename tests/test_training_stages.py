@@ -14,7 +14,7 @@ from driftbound.domains.phantom.language import mentions_sources
 from driftbound.errors import TrainingError
 from driftbound.learning import models, reference, training
 from driftbound.learning.architecture import build_processor, train_tokenizer
-from driftbound.learning.collator import IGNORE, Candidate
+from driftbound.learning.collator import Candidate
 from driftbound.records import Case, Status, Trajectory
 from driftbound.stages import align, bootstrap, synthesize
 from driftbound.stages.context import Context
@@ -319,9 +319,9 @@ def test_align_scores_behind_the_question_and_not_behind_the_teachers(context, t
     examples = [*trained["examples"], *trained["validation"]]
     assert [example.question for example in examples] == ["What of c0?", "What of c1?", "What of v0?"]
     batch = trained["collate"](examples[:1])
-    ids, labels = batch["input_ids"][0], batch["labels"][0]
-    assert processor.tokenizer.decode(labels[labels != IGNORE]).startswith(CONSENSUS)
-    prompt = processor.tokenizer.decode(ids[: int((labels != IGNORE).nonzero()[0])])
+    assert processor.tokenizer.decode(batch["target"][batch["slot"] == 0]).startswith(CONSENSUS)
+    row, last = batch["at"][0].tolist()
+    prompt = processor.tokenizer.decode(batch["input_ids"][row, : last + 1])
     assert "What of c0?" in prompt
     assert "Merge" not in prompt
     assert "edema" not in prompt.lower()

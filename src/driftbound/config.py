@@ -110,6 +110,9 @@ class TrainingConfig(_Table):
     weight_decay: float = Field(0.0, ge=0)
     max_length: int = Field(1024, ge=8)
     """Tokens of prompt, image and answer together; longer answers are cut and counted."""
+    row_tokens: int = Field(4096, ge=0)
+    """Tokens that may share a packed row, in which a case's prompt and image stand once for all its answers;
+    0 gives every answer a row of its own."""
     tuner: Literal["full", "lora"] = "full"
     lora: LoraConfig = LoraConfig()
     train_vision: bool = True

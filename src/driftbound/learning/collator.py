@@ -1,4 +1,4 @@
-"""From examples (texts, image files) to one padded batch: one row per candidate answer."""
+"""From examples (texts, image files) to one batch of packed rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from driftbound.errors import CaseError, TrainingError, boundary
-
-IGNORE = -100
-"""Label of a position that is not scored."""
+from driftbound.learning.packing import Answer, Segment, lay_out, rows_of, segments_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,42 +38,48 @@ class Example:
 
 @dataclass(slots=True)
 class MultiStreamCollator:
-    """Tokenizes, pads and counts.
+    """Tokenizes, packs and counts.
 
-    The batch, for B examples with C columns and R existing candidates in all:
-    ``input_ids``, ``attention_mask``, ``labels``, ``token_weights`` (R, T); ``row`` (B, C) index of the
-    candidate's row or -1; ``valid`` (B, C); ``log_weights`` (B, C); ``reference`` (B, C) when
-    known; ``pixel_values`` and whatever else the processor makes of an image, once per row.
-    Labels stand on answer tokens only: the prompt and the image are never scored.
+    The batch, for B examples with C columns: what ``packing.lay_out`` gives (with ``attention_mask``
+    instead of positions, segments and branches where nothing is packed); ``valid`` (B, C);
+    ``log_weights`` (B, C); ``reference`` (B, C) when known; ``pixel_values`` and whatever else the
+    processor makes of an image, once per segment. Answer tokens alone are scored: prompt and
+    image never.
     """
 
     processor: Any
     max_length: int
+    """Tokens of prompt, image and one answer together."""
+    row_tokens: int = 0
+    """Tokens that may share a row; 0 gives every answer a row, prompt and image of its own."""
     reference: dict[str, list[float]] = field(default_factory=dict)
     """Reference log-probabilities by case."""
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        rows: list[tuple[list[int], list[int], list[float]]] = []
-        pictures: list[dict[str, Tensor]] = []
-        row = torch.full((len(examples), len(examples[0].candidates)), -1)
-        log_weights = torch.zeros(row.shape)
+        segments: list[Segment] = []
+        prompts = [self.encode_prompt(example) for example in examples]
+        valid = torch.zeros(len(examples), len(examples[0].candidates), dtype=torch.bool)
+        log_weights = torch.zeros(valid.shape)
         for b, example in enumerate(examples):
-            prompt = self.encode_prompt(example)
-            ids = prompt["input_ids"][0].tolist()
+            prefix = prompts[b]["input_ids"][0].tolist()
+            answers = []
             for c, candidate in enumerate(example.candidates):
                 if candidate is None:
                     continue
-                answer, weights = self._encode_answer(candidate)
-                answer, weights = self._fit(len(ids), answer, weights, example.case_id)
-                row[b, c] = len(rows)
+                ids, weights = self._encode_answer(candidate)
+                ids, weights = self._fit(len(prefix), ids, weights, example.case_id)
+                valid[b, c] = True
                 log_weights[b, c] = candidate.log_weight
-                rows.append((ids + answer, [IGNORE] * len(ids) + answer, [0.0] * len(ids) + weights))
-                pictures.append(prompt)
-        batch = self._pad(rows)
-        batch |= {"row": row, "valid": row >= 0, "log_weights": log_weights}
-        longest = batch["input_ids"].shape[1]
-        for name in pictures[0].keys() - {"input_ids"} if pictures else ():
-            batch[name] = torch.cat([_grown(picture[name], picture, longest) for picture in pictures])
+                answers.append(Answer(ids, weights, slot=b * valid.shape[1] + c))
+            segments += segments_of(prefix, b, answers, self.row_tokens)
+        rows = rows_of(segments, self.row_tokens)
+        batch = lay_out(rows, self.processor.tokenizer.pad_token_id)
+        for name in prompts[0].keys() - {"input_ids"} if prompts else ():
+            batch[name] = _for_rows(name, prompts, rows, batch["input_ids"].shape[1])
+        if not self.row_tokens:
+            del batch["position_ids"], batch["branch"]
+            batch["attention_mask"] = (batch.pop("segment") >= 0).long()
+        batch |= {"valid": valid, "log_weights": log_weights}
         if self.reference:
             batch["reference"] = torch.tensor([self.reference[e.case_id] for e in examples])
         return batch
@@ -122,23 +127,20 @@ class MultiStreamCollator:
             )
         return answer[:room], weights[:room]
 
-    def _pad(self, rows: Sequence[tuple[list[int], list[int], list[float]]]) -> dict[str, Tensor]:
-        longest = max((len(ids) for ids, _, _ in rows), default=0)
-        pad = self.processor.tokenizer.pad_token_id
-        lengths = [len(ids) for ids, _, _ in rows]
-        return {
-            "input_ids": torch.tensor([ids + [pad] * (longest - len(ids)) for ids, _, _ in rows]),
-            "labels": torch.tensor([ls + [IGNORE] * (longest - len(ls)) for _, ls, _ in rows]),
-            "token_weights": torch.tensor([ws + [0.0] * (longest - len(ws)) for _, _, ws in rows]),
-            "attention_mask": torch.tensor([[1] * n + [0] * (longest - n) for n in lengths]),
-        }
 
-
-def _grown(values: Tensor, prompt: dict[str, Tensor], length: int) -> Tensor:
-    """What the processor says per token of the prompt, with 0 for the answer and padding; else unchanged."""
-    if values.shape[:2] != prompt["input_ids"].shape:
-        return values
-    return torch.nn.functional.pad(values, (0, length - values.shape[1]))
+def _for_rows(
+    name: str, prompts: Sequence[dict[str, Tensor]], rows: Sequence[Sequence[Segment]], length: int
+) -> Tensor:
+    """What the processor says of prompts: per token with 0 on answers and padding; else once per segment."""
+    values = [prompt[name] for prompt in prompts]
+    if values[0].shape[:2] != prompts[0]["input_ids"].shape:
+        return torch.cat([values[segment.picture] for row in rows for segment in row])
+    laid = []
+    for row in rows:
+        parts = [pad(values[s.picture], (0, len(s) - len(s.prefix))) for s in row]
+        joined = torch.cat(parts, dim=1)
+        laid.append(pad(joined, (0, length - joined.shape[1])))
+    return torch.cat(laid)
 
 
 def encode_prompts(

@@ -1,14 +1,21 @@
 """Log-probabilities of answers: one sum per candidate, in float32."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from driftbound.learning.collator import IGNORE
+from driftbound.errors import ModelError
+from driftbound.learning.packing import branch_mask
 
-_OURS = frozenset({"labels", "token_weights", "row", "valid", "log_weights", "reference"})
+_OURS = frozenset(
+    {"at", "target", "token_weights", "slot", "segment", "branch", "valid", "log_weights", "reference"}
+)
 """What the collator adds for us; everything else of a batch goes to the model."""
+_LOGITS = 2**24
+"""How many logits are held at once; more are computed in parts, and again when going backward."""
 
 
 class Scores(NamedTuple):
@@ -22,31 +29,61 @@ class Scores(NamedTuple):
     """(B, C) number of answer tokens, end token included."""
 
 
-def score(model: nn.Module, batch: dict[str, Tensor]) -> Scores:
+def score(model: Any, batch: dict[str, Tensor]) -> Scores:
     """Score every candidate of a batch; with gradient where enabled.
 
-    Logits are computed from the last prompt token of the shortest prompt on, never for whole prompts.
+    Logits are computed for the tokens that are scored, never for prompts, images or padding. A packed
+    batch needs an attention that honours a mask of who sees whom; raises ``ModelError`` otherwise.
     """
-    labels = batch["labels"]
-    scored = labels != IGNORE
-    start = int(scored.int().argmax(1).min())
     inputs = {name: value for name, value in batch.items() if name not in _OURS}
-    keep = labels.shape[1] - start + 1
-    logits = model(**inputs, use_cache=False, logits_to_keep=keep).logits[:, :-1]
-    target = labels[:, start:]
-    kept = target != IGNORE
-    token = torch.gather(logits, 2, target.clamp_min(0)[..., None])[..., 0].float()
-    token = torch.where(kept, token - torch.logsumexp(logits.float(), dim=2), 0.0)
-    weighted = (token * batch["token_weights"][:, start:]).sum(1)
-    return Scores(
-        _columns(weighted, batch["row"]),
-        _columns(token.detach().sum(1), batch["row"]),
-        _columns(kept.sum(1), batch["row"]),
-    )
+    if "branch" in batch:
+        implementation = model.config._attn_implementation
+        if implementation != "sdpa":
+            raise ModelError(
+                f"packed answers cannot be kept apart under {implementation} attention. Load the model "
+                "with sdpa, or set row_tokens: 0."
+            )
+        inputs["attention_mask"] = branch_mask(batch["segment"], batch["branch"])
+    hidden = _last_hidden(model, inputs)
+    row, position = batch["at"].unbind(1)
+    token = _token_logps(model.get_output_embeddings(), hidden[row, position], batch["target"])
+    shape, slot = batch["valid"].shape, batch["slot"]
+
+    def sums(values: Tensor) -> Tensor:
+        return values.new_zeros(shape.numel()).index_add(0, slot, values).view(shape)
+
+    return Scores(sums(token * batch["token_weights"]), sums(token.detach()), sums(torch.ones_like(slot)))
 
 
-def _columns(values: Tensor, row: Tensor) -> Tensor:
-    """(R,) per row to (B, C) per candidate."""
-    return torch.where(
-        row >= 0, values[row.clamp_min(0)], torch.zeros((), dtype=values.dtype, device=values.device)
-    )
+def _last_hidden(model: Any, inputs: dict[str, Tensor]) -> Tensor:
+    """What the decoder hands to the head, (R, T, D), from one ordinary forward of the whole model."""
+    caught: list[Tensor] = []
+
+    def catch(module: Any, given: Any, output: Any) -> None:
+        caught.append(output.last_hidden_state)
+
+    handle = model.get_decoder().register_forward_hook(catch)
+    try:
+        model(**inputs, use_cache=False, logits_to_keep=1)
+    finally:
+        handle.remove()
+    return caught[0]
+
+
+def _token_logps(head: Callable[[Tensor], Tensor], hidden: Tensor, target: Tensor) -> Tensor:
+    """Log-probability of each target under its hidden state, (S,), in float32 or better."""
+
+    def part(some: Tensor, wanted: Tensor) -> Tensor:
+        logits = head(some)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        return torch.gather(logits, 1, wanted[:, None])[:, 0] - torch.logsumexp(logits, dim=1)
+
+    size = max(1, _LOGITS // head.weight.shape[0])  # type: ignore[attr-defined]
+    if len(target) <= size or not torch.is_grad_enabled():
+        parts = [part(h, t) for h, t in zip(hidden.split(size), target.split(size), strict=True)]
+    else:
+        parts = [
+            checkpoint(part, h, t, use_reentrant=False)
+            for h, t in zip(hidden.split(size), target.split(size), strict=True)
+        ]
+    return torch.cat(parts)

@@ -36,7 +36,7 @@ class Bootstrapping:
 
     def size(self, batch: Batch) -> int:
         """What the loss is averaged over: answer tokens."""
-        return int((batch["labels"] >= 0).sum())
+        return len(batch["target"])
 
     def __call__(self, scores: Scores, batch: Batch) -> tuple[Tensor, Stats]:
         """Summed loss and what to log."""

@@ -49,7 +49,9 @@ def run(context: Context) -> dict[str, Any]:
         say(f"align: {without} groups without a valid negative are left out")
     models.set_threads(context.recipe.threads)
     student = models.load(context.folder.student("bootstrap"), for_training=True)
-    collate = MultiStreamCollator(processor=student.processor, max_length=config.max_length)
+    collate = MultiStreamCollator(
+        processor=student.processor, max_length=config.max_length, row_tokens=config.row_tokens
+    )
     collate.reference = reference_logps(
         student.model,
         collate,

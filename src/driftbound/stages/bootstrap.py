@@ -47,7 +47,9 @@ def run(context: Context) -> dict[str, Any]:
         raise TrainingError("bootstrap: no teacher gave a usable answer to a training case. Look at collect.")
     models.set_threads(context.recipe.threads)
     student = models.load(resolve_base(config.base), for_training=True)
-    collate = MultiStreamCollator(processor=student.processor, max_length=config.max_length)
+    collate = MultiStreamCollator(
+        processor=student.processor, max_length=config.max_length, row_tokens=config.row_tokens
+    )
     validation = _examples(context, "validation")
     facts = train(
         student,
