@@ -9,11 +9,14 @@ import pytest
 import tiny_families as tiny
 import torch
 import transformers as hf
+from PIL import Image
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from driftbound.config import BootstrapConfig
 from driftbound.errors import ModelError
 from driftbound.learning import families
-from driftbound.learning.collator import Candidate, Example, encode_prompts
+from driftbound.learning.architecture import train_tokenizer
+from driftbound.learning.collator import Candidate, Example, MultiStreamCollator, encode_prompts
 from driftbound.learning.logprobs import score
 from driftbound.learning.models import Student
 
@@ -133,7 +136,7 @@ def test_families_with_prefixes_open_both_ways_are_refused_in_packed_rows(name, 
     batch = batch_of(replace_made(collator(name, model, 0), row_tokens=4096))
     with pytest.raises(ModelError, match=reason):
         score(model, batch)
-    monkeypatch.setattr(families, "why_not_packed", lambda model: "")
+    monkeypatch.setattr(families, "why_not_packed", lambda model, longest=None: "")
     with torch.no_grad():
         assert float((score(model, batch).logps - stock_logps(name, model)).abs().max()) > 1e-3
 
@@ -153,6 +156,39 @@ def test_paligemma_is_refused_where_its_answers_are_not_marked():
     del batch["token_type_ids"]
     with pytest.raises(ModelError, match="token_type_ids must be 1"):
         score(model, batch)
+
+
+def test_paligemma_batch_is_what_its_own_training_processor_makes(tmp_path):
+    """With `suffix=` that one builds prompt and answer itself: same tokens, types and attention."""
+    Image.new("RGB", (16, 16), (9, 99, 9)).save(tmp_path / "a.png")
+    tokenizer = train_tokenizer(["what is seen", "a cat on the mat"], 300)
+    tokenizer.add_special_tokens({"bos_token": "<bos>"})
+    images = SiglipImageProcessorPil(size={"height": 16, "width": 16})
+    images.image_seq_length = 4
+    template = "<image>{{ messages[0]['content'][1]['text'] }}"
+    processor = hf.PaliGemmaProcessor(images, tokenizer, chat_template=template)
+    types = families.answer_types(tiny.build("PaliGemma"))
+    collate = MultiStreamCollator(processor=processor, max_length=64, answer_types=types)
+    case = Example(
+        case_id="a",
+        question="what is seen",
+        images=(tmp_path / "a.png",),
+        candidates=(Candidate(text="a cat"), Candidate(text="a cat on the mat")),
+    )
+    batch = collate([case])
+    assert "labels" not in batch
+    for row, candidate in enumerate(case.candidates):
+        expected = processor(
+            images=[Image.open(case.images[0])],
+            text=["<image>what is seen"],
+            suffix=[candidate.text],
+            return_tensors="pt",
+        )
+        count = expected["input_ids"].shape[1]
+        for name in ("input_ids", "token_type_ids", "attention_mask"):
+            assert batch[name][row, :count].tolist() == expected[name][0].tolist(), name
+        scored = expected["labels"][0][expected["labels"][0] >= 0]
+        assert batch["target"][batch["slot"] == row].tolist() == scored.tolist()
 
 
 @pytest.mark.parametrize("name", MROPE)
@@ -238,6 +274,27 @@ OTHERS = [
 @pytest.mark.parametrize(("config", "reason"), OTHERS, ids=[reason for _, reason in OTHERS])
 def test_other_models_get_a_reason(config, reason):
     assert reason in families.why_not_packed(only_config(config()))
+
+
+def test_positions_that_stretch_with_the_row_are_packed_below_that_length():
+    """Beyond 512 tokens, which nothing reaches; beyond 20, which `max_length` does; beyond 10, as all do."""
+    model = tiny.build("Llama")
+    model.model.rotary_emb = type(model.model.rotary_emb)(dynamic(512)).double()
+    model.config.rope_parameters = DYNAMIC
+    assert "beyond 512" in families.why_not_packed(model)
+    collate = collator("Llama", model, 4096)
+    assert collate.row_tokens == 4096
+    assert_equal_to_stock("Llama", model, batch_of(collate))
+    model.config.max_position_embeddings = 20
+    assert collator("Llama", model, 4096).row_tokens == 0
+    assert families.why_not_packed(model, longest=20) == ""
+    model.config.max_position_embeddings = 10
+    with pytest.raises(ModelError, match="beyond 10 tokens"):
+        score(model, batch_of(collate))
+
+
+def dynamic(length):
+    return tiny.decoder(hf.LlamaConfig, rope_parameters=DYNAMIC, max_position_embeddings=length)
 
 
 def test_windows_that_no_layer_uses_are_no_reason():

@@ -40,8 +40,11 @@ Positions = Callable[[dict[str, Tensor]], Tensor]
 """From an encoded prompt (batch of one) to its positions, (P,) or (3, P)."""
 
 
-def why_not_packed(model: Any) -> str:
-    """Why the answers of a case need a row each under this model; empty where packing is exact."""
+def why_not_packed(model: Any, longest: int | None = None) -> str:
+    """Why the answers of a case need a row each under this model; empty where packing is exact.
+
+    ``longest`` is the length of the longest prompt with one answer; without it, any length may come.
+    """
     config = model.config
     text = config.get_text_config(decoder=True)
     kinds = set(getattr(text, "layer_types", None) or ())
@@ -53,8 +56,9 @@ def why_not_packed(model: Any) -> str:
         return "its layers attend in windows"
     if not getattr(text, "is_causal", True):
         return "its tokens see each other both ways"
-    if any("dynamic" in kind or kind == "longrope" for kind in _rope_types(text)):
-        return "its rotary positions are scaled by the length of a row"
+    plain = _unscaled_length(text)
+    if plain is not None and (longest is None or longest > plain):
+        return f"its rotary positions are scaled by the length of a row beyond {plain} tokens"
     if config.model_type not in PACKED:
         return f"packing is not tested with {config.model_type}"
     if text.model_type not in DECODERS:
@@ -108,7 +112,7 @@ def check_scorable(model: Any, batch: dict[str, Tensor]) -> None:
             )
     if "branch" not in batch:
         return
-    reason = why_not_packed(model)
+    reason = why_not_packed(model, longest=int(batch["position_ids"].max()) + 1)
     if not reason and (batch["position_ids"].dim() == 3) != (prompt_positions(model) is not None):
         reason = "the batch has not the model's kind of positions"
     if reason:
@@ -137,7 +141,7 @@ def _head_error(model: Any) -> ModelError:
 def collator_for(student: Student, config: TrainingConfig, verb: str) -> MultiStreamCollator:
     """The collator that suits the student; says why where its answers cannot be packed."""
     row_tokens = config.row_tokens
-    reason = why_not_packed(student.model) if row_tokens else ""
+    reason = why_not_packed(student.model, config.max_length) if row_tokens else ""
     if reason:
         say(f"{verb}: every answer has a row of its own: {reason}")
         row_tokens = 0
@@ -154,8 +158,13 @@ def _has_window(text: Any) -> bool:
     return bool(getattr(text, "sliding_window", None)) and getattr(text, "use_sliding_window", True)
 
 
-def _rope_types(text: Any) -> list[str]:
-    """Of the decoder, or of each kind of its layers."""
+def _unscaled_length(text: Any) -> int | None:
+    """Up to which length rotary positions are the same in every row; ``None`` where always."""
     parameters = getattr(text, "rope_parameters", None) or {}
-    tables = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
-    return [str(table.get("rope_type", "default")) for table in tables]
+    found = []
+    for table in (parameters, *(value for value in parameters.values() if isinstance(value, dict))):
+        if "dynamic" in str(table.get("rope_type")):
+            found.append(int(text.max_position_embeddings))
+        elif table.get("rope_type") == "longrope":
+            found.append(int(table.get("original_max_position_embeddings", 0)))
+    return min(found, default=None)
