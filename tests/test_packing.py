@@ -31,6 +31,29 @@ def test_layout_by_hand():
     assert laid["slot"].tolist() == [0, 0, 1, 2, 2, 2, 2]
 
 
+def test_three_rows_of_positions_by_hand():
+    """An image of three tokens and a word, time, height and width apart; answers start at 3 in all rows.
+
+    The second prompt (one word) starts at 0 again; 0 on the padding of the second row.
+    """
+    image = Segment([7, 7, 7, 8], 0, [answer(1, 2, slot=0), answer(3, slot=1)])
+    own = [torch.tensor([[0, 0, 0, 2], [0, 0, 0, 2], [0, 1, 1, 2]]), torch.zeros(3, 1, dtype=torch.long)]
+    laid = lay_out([[image, ONE], [ONE]], pad=0, positions=own)["position_ids"]
+    assert laid.shape == (3, 2, 10)
+    assert laid[:, 0].tolist() == [
+        [0, 0, 0, 2, 3, 4, 3, 0, 1, 2],
+        [0, 0, 0, 2, 3, 4, 3, 0, 1, 2],
+        [0, 1, 1, 2, 3, 4, 3, 0, 1, 2],
+    ]
+    assert laid[:, 1].tolist() == [[0, 1, 2, 0, 0, 0, 0, 0, 0, 0]] * 3
+
+
+def test_answers_start_behind_the_furthest_position():
+    """Not behind the last: a wide image at the end of a prompt may reach further."""
+    laid = lay_out([[Segment([7, 7], 0, [answer(1)])]], pad=0, positions=[torch.tensor([[0, 0], [5, 1]])])
+    assert laid["position_ids"][:, 0].tolist() == [[0, 0, 6], [5, 1, 6]]
+
+
 def test_mask_by_hand():
     """Rows are queries: 7 8 | 1 2 | 3, then 9 | 4 5 of another case."""
     laid = lay_out([[TWO, ONE]], pad=0)

@@ -13,7 +13,7 @@ from driftbound.domains.phantom.claims import claims, is_refusal
 from driftbound.domains.phantom.language import mentions_sources
 from driftbound.errors import TrainingError
 from driftbound.learning import models, reference, training
-from driftbound.learning.architecture import build_processor, train_tokenizer
+from driftbound.learning.architecture import build_model, build_processor, train_tokenizer
 from driftbound.learning.collator import Candidate
 from driftbound.records import Case, Status, Trajectory
 from driftbound.stages import align, bootstrap, synthesize
@@ -96,8 +96,13 @@ def processor():
 
 
 @pytest.fixture
-def trained(monkeypatch, processor) -> dict:
-    """What the last training was given; none is done, no model is loaded, the reference says 0."""
+def model(processor):
+    return build_model(processor.tokenizer, width=48, layers=1, vision_width=32)
+
+
+@pytest.fixture
+def trained(monkeypatch, processor, model) -> dict:
+    """What the last training was given; none is done, the model is a small one, the reference says 0."""
     given: dict = {}
 
     def train(student, collate, examples, validation, objective, config, **more):
@@ -107,7 +112,7 @@ def trained(monkeypatch, processor) -> dict:
     def logps(model, collate, examples, **more):
         return {example.case_id: [-6.0] * len(example.candidates) for example in examples}
 
-    monkeypatch.setattr(models, "load", lambda name, **more: models.Student(None, processor))
+    monkeypatch.setattr(models, "load", lambda name, **more: models.Student(model, processor))
     monkeypatch.setattr(reference, "reference_logps", logps)
     monkeypatch.setattr(training, "train", train)
     return given
@@ -290,6 +295,21 @@ def test_with_every_part_there_the_student_is_not_even_loaded(context, monkeypat
     assert synthesize.run(context, second.load) == {"groups": 5, "rejected": 0}
     assert second.loaded == 0
     assert not list((context.folder.stage("synthesize") / "parts").iterdir())
+
+
+def test_both_trainings_pack_where_it_is_exact_and_else_say_why_not(context, trained, model, capsys):
+    synthesize.run(context, Writer().load)
+    for stage, verb in ((bootstrap, "bootstrap"), (align, "align")):
+        capsys.readouterr()
+        model.config.model_type = "llava"
+        stage.run(context)
+        assert trained["collate"].row_tokens == 4096
+        assert "row of its own" not in capsys.readouterr().err
+        model.config.model_type = "unheard_of"
+        stage.run(context)
+        assert trained["collate"].row_tokens == 0
+        line = f"{verb}: every answer has a row of its own: packing is not tested with unheard_of"
+        assert " ".join(capsys.readouterr().err.split()).count(line) == 1
 
 
 # ---- align ------------------------------------------------------------------------------------

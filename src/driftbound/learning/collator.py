@@ -1,6 +1,6 @@
 """From examples (texts, image files) to one batch of packed rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,10 @@ class MultiStreamCollator:
     """Tokens of prompt, image and one answer together."""
     row_tokens: int = 0
     """Tokens that may share a row; 0 gives every answer a row, prompt and image of its own."""
+    positions: Callable[[dict[str, Tensor]], Tensor] | None = None
+    """Positions (3, P) of an encoded prompt, for packing under M-RoPE; else a prompt counts from 0."""
+    answer_types: dict[str, int] = field(default_factory=dict)
+    """Of a field that the processor gives per token, its value on answers; 0 where not named."""
     reference: dict[str, list[float]] = field(default_factory=dict)
     """Reference log-probabilities by case."""
 
@@ -73,9 +77,11 @@ class MultiStreamCollator:
                 answers.append(Answer(ids, weights, slot=b * valid.shape[1] + c))
             segments += segments_of(prefix, b, answers, self.row_tokens)
         rows = rows_of(segments, self.row_tokens)
-        batch = lay_out(rows, self.processor.tokenizer.pad_token_id)
-        for name in prompts[0].keys() - {"input_ids"} if prompts else ():
-            batch[name] = _for_rows(name, prompts, rows, batch["input_ids"].shape[1])
+        own = [self.positions(prompt) for prompt in prompts] if self.positions else []
+        batch = lay_out(rows, self.processor.tokenizer.pad_token_id, own)
+        for name in {name: None for prompt in prompts for name in prompt if name != "input_ids"}:
+            fill = self.answer_types.get(name, 0)
+            batch[name] = _for_rows(name, prompts, rows, batch["input_ids"].shape[1], fill)
         if not self.row_tokens:
             del batch["position_ids"], batch["branch"]
             batch["attention_mask"] = (batch.pop("segment") >= 0).long()
@@ -129,18 +135,34 @@ class MultiStreamCollator:
 
 
 def _for_rows(
-    name: str, prompts: Sequence[dict[str, Tensor]], rows: Sequence[Sequence[Segment]], length: int
+    name: str, prompts: Sequence[dict[str, Tensor]], rows: Sequence[Sequence[Segment]], length: int, fill: int
 ) -> Tensor:
-    """What the processor says of prompts: per token with 0 on answers and padding; else once per segment."""
-    values = [prompt[name] for prompt in prompts]
-    if values[0].shape[:2] != prompts[0]["input_ids"].shape:
-        return torch.cat([values[segment.picture] for row in rows for segment in row])
+    """What the processor says of prompts: per token, filled on answers and padding; else per segment.
+
+    A prompt of which it says nothing has no image: 0 per token, and nothing per segment.
+    """
+    values = [prompt.get(name) for prompt in prompts]
+    if any(v is not None and v.shape != p["input_ids"].shape for v, p in zip(values, prompts, strict=True)):
+        pictures = [values[segment.picture] for row in rows for segment in row]
+        return torch.cat(_same_count([each for each in pictures if each is not None]))
     laid = []
     for row in rows:
-        parts = [pad(values[s.picture], (0, len(s) - len(s.prefix))) for s in row]
+        parts = []
+        for segment in row:
+            value = values[segment.picture]
+            value = torch.zeros(1, len(segment.prefix), dtype=torch.long) if value is None else value
+            parts.append(pad(value, (0, len(segment) - len(segment.prefix)), value=fill))
         joined = torch.cat(parts, dim=1)
-        laid.append(pad(joined, (0, length - joined.shape[1])))
+        laid.append(pad(joined, (0, length - joined.shape[1]), value=fill))
     return torch.cat(laid)
+
+
+def _same_count(pictures: list[Tensor]) -> list[Tensor]:
+    """Tiles of images, (1, tiles, ...): as many for each, with empty ones behind, as processors do it."""
+    if pictures[0].dim() < 4 or len({each.shape[1] for each in pictures}) == 1:
+        return pictures
+    most = max(each.shape[1] for each in pictures)
+    return [pad(each, (0, 0) * (each.dim() - 2) + (0, most - each.shape[1])) for each in pictures]
 
 
 def encode_prompts(
@@ -154,8 +176,9 @@ def encode_prompts(
             processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
         )
     pictures = [open_image(path) for paths in images for path in paths]
-    encoded = processor(text=texts, images=pictures or None, padding=True, return_tensors="pt")
-    return dict(encoded)
+    encoded = dict(processor(text=texts, images=pictures or None, padding=True, return_tensors="pt"))
+    encoded.pop("labels", None)  # PaliGemma's processor always makes some; nothing of a prompt is scored
+    return encoded
 
 
 def open_image(path: Path) -> Any:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from driftbound.errors import ModelError
+from driftbound.learning.families import check_head, check_scorable
 from driftbound.learning.packing import branch_mask
 
 _OURS = frozenset(
@@ -32,21 +32,18 @@ class Scores(NamedTuple):
 def score(model: Any, batch: dict[str, Tensor]) -> Scores:
     """Score every candidate of a batch; with gradient where enabled.
 
-    Logits are computed for the tokens that are scored, never for prompts, images or padding. A packed
-    batch needs an attention that honours a mask of who sees whom; raises ``ModelError`` otherwise.
+    Logits are computed for the tokens that are scored, never for prompts, images or padding. Raises
+    ``ModelError`` for a model that cannot be scored this way, or not when packed (see ``families``).
     """
+    check_scorable(model, batch)
     inputs = {name: value for name, value in batch.items() if name not in _OURS}
     if "branch" in batch:
-        implementation = model.config._attn_implementation
-        if implementation != "sdpa":
-            raise ModelError(
-                f"packed answers cannot be kept apart under {implementation} attention. Load the model "
-                "with sdpa, or set row_tokens: 0."
-            )
         inputs["attention_mask"] = branch_mask(batch["segment"], batch["branch"])
-    hidden = _last_hidden(model, inputs)
+    hidden, logits = _forward(model, inputs)
+    head = model.get_output_embeddings()
+    check_head(model, head(hidden[:1, -1]), logits[:1, -1])
     row, position = batch["at"].unbind(1)
-    token = _token_logps(model.get_output_embeddings(), hidden[row, position], batch["target"])
+    token = _token_logps(head, hidden[row, position], batch["target"])
     shape, slot = batch["valid"].shape, batch["slot"]
 
     def sums(values: Tensor) -> Tensor:
@@ -55,8 +52,11 @@ def score(model: Any, batch: dict[str, Tensor]) -> Scores:
     return Scores(sums(token * batch["token_weights"]), sums(token.detach()), sums(torch.ones_like(slot)))
 
 
-def _last_hidden(model: Any, inputs: dict[str, Tensor]) -> Tensor:
-    """What the decoder hands to the head, (R, T, D), from one ordinary forward of the whole model."""
+def _forward(model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """What the decoder hands to the head, (R, T, D), from one ordinary forward of the whole model.
+
+    With it the model's own logits of the last tokens, (R, 1, V), where it can leave out the others.
+    """
     caught: list[Tensor] = []
 
     def catch(module: Any, given: Any, output: Any) -> None:
@@ -64,10 +64,10 @@ def _last_hidden(model: Any, inputs: dict[str, Tensor]) -> Tensor:
 
     handle = model.get_decoder().register_forward_hook(catch)
     try:
-        model(**inputs, use_cache=False, logits_to_keep=1)
+        logits = model(**inputs, use_cache=False, logits_to_keep=1).logits
     finally:
         handle.remove()
-    return caught[0]
+    return caught[0], logits
 
 
 def _token_logps(head: Callable[[Tensor], Tensor], hidden: Tensor, target: Tensor) -> Tensor:

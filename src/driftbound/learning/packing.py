@@ -55,25 +55,27 @@ def rows_of(segments: Sequence[Segment], budget: int) -> list[list[Segment]]:
     return rows
 
 
-def lay_out(rows: Sequence[Sequence[Segment]], pad: int) -> dict[str, Tensor]:
+def lay_out(
+    rows: Sequence[Sequence[Segment]], pad: int, positions: Sequence[Tensor] = ()
+) -> dict[str, Tensor]:
     """Token tensors of R rows of at most T tokens, and the S tokens that are scored.
 
-    ``input_ids``, ``position_ids`` (every answer starts where its prompt ends), ``segment`` and
-    ``branch`` (R, T), with segment -1 on padding; ``at`` (S, 2) row and position of the token that
-    foretells, ``target``, ``token_weights`` and ``slot`` (S,). The last prompt token foretells the first
-    token of every answer.
+    ``input_ids``, ``position_ids``, ``segment`` and ``branch`` (R, T), with segment -1 on padding; ``at``
+    (S, 2) row and position of the token that foretells, ``target``, ``token_weights`` and ``slot`` (S,).
+    The last prompt token foretells the first token of every answer.
+
+    Every answer starts behind the furthest position of its prompt. Prompts count from 0 unless
+    ``positions`` has their own, (P,) by picture; with (3, P), ``position_ids`` are (3, R, T).
     """
-    ids, positions, segment_of, branch_of = _lists(rows), _lists(rows), _lists(rows), _lists(rows)
+    ids, segment_of, branch_of = _lists(rows), _lists(rows), _lists(rows)
     at: list[tuple[int, int]] = []
     target: list[int] = []
     weights: list[float] = []
     slots: list[int] = []
     for r, row in enumerate(rows):
         for s, segment in enumerate(row):
-            prompt = len(segment.prefix)
             ids[r] += segment.prefix
-            positions[r] += range(prompt)
-            branch_of[r] += [PREFIX] * prompt
+            branch_of[r] += [PREFIX] * len(segment.prefix)
             last = len(ids[r]) - 1
             for b, answer in enumerate(segment.answers, start=1):
                 start, count = len(ids[r]), len(answer.ids)
@@ -82,13 +84,12 @@ def lay_out(rows: Sequence[Sequence[Segment]], pad: int) -> dict[str, Tensor]:
                 weights += answer.weights
                 slots += [answer.slot] * count
                 ids[r] += answer.ids
-                positions[r] += range(prompt, prompt + count)
                 branch_of[r] += [b] * count
             segment_of[r] += [s] * len(segment)
     longest = max(map(len, ids), default=0)
     return {
         "input_ids": _padded(ids, longest, pad),
-        "position_ids": _padded(positions, longest, 0),
+        "position_ids": _positions(rows, longest, positions),
         "segment": _padded(segment_of, longest, -1),
         "branch": _padded(branch_of, longest, PREFIX),
         "at": torch.tensor(at, dtype=torch.long).view(-1, 2),
@@ -108,6 +109,22 @@ def branch_mask(segment: Tensor, branch: Tensor) -> Tensor:
     open_to = (branch[:, None, :] == PREFIX) | (branch[:, :, None] == branch[:, None, :])
     before = torch.ones(segment.shape[1], segment.shape[1], dtype=torch.bool, device=segment.device).tril()
     return (same & open_to & before)[:, None]
+
+
+def _positions(rows: Sequence[Sequence[Segment]], longest: int, positions: Sequence[Tensor]) -> Tensor:
+    """(R, T), or (3, R, T) where prompts have three rows of positions; 0 on padding."""
+    laid = []
+    for row in rows:
+        pieces = []
+        for segment in row:
+            own = positions[segment.picture] if positions else torch.arange(len(segment.prefix))
+            start = int(own.max()) + 1
+            pieces.append(own)
+            for answer in segment.answers:
+                pieces.append(torch.arange(start, start + len(answer.ids)).expand(*own.shape[:-1], -1))
+        joined = torch.cat(pieces, dim=-1)
+        laid.append(torch.nn.functional.pad(joined, (0, longest - joined.shape[-1])))
+    return torch.stack(laid, dim=-2) if laid else torch.zeros(0, longest, dtype=torch.long)
 
 
 def _lists(rows: Sequence[object]) -> list[list[int]]:

@@ -8,6 +8,7 @@ import torch
 
 from driftbound.learning import models
 from driftbound.learning.collator import Candidate, Example, MultiStreamCollator, encode_prompts
+from driftbound.learning.families import answer_types
 from driftbound.learning.logprobs import score
 
 
@@ -56,7 +57,9 @@ class LocalPolicy:
     ) -> list[float]:
         """Log-probability of each answer and its end token, in nats."""
         collate = MultiStreamCollator(
-            processor=self.processor, max_length=self.processor.tokenizer.model_max_length
+            processor=self.processor,
+            max_length=self.processor.tokenizer.model_max_length,
+            answer_types=answer_types(self.model),
         )
         examples = [
             Example(case_id=str(n), question=q, images=tuple(i), candidates=(Candidate(text=a),))

@@ -32,7 +32,7 @@ def run(context: Context) -> dict[str, Any]:
     anything moves. A group without a valid negative is left out and counted.
     """
     from driftbound.learning import models
-    from driftbound.learning.collator import MultiStreamCollator
+    from driftbound.learning.families import collator_for
     from driftbound.learning.reference import reference_logps
     from driftbound.learning.trainer import Alignment
     from driftbound.learning.training import train
@@ -49,9 +49,7 @@ def run(context: Context) -> dict[str, Any]:
         say(f"align: {without} groups without a valid negative are left out")
     models.set_threads(context.recipe.threads)
     student = models.load(context.folder.student("bootstrap"), for_training=True)
-    collate = MultiStreamCollator(
-        processor=student.processor, max_length=config.max_length, row_tokens=config.row_tokens
-    )
+    collate = collator_for(student, config, "align")
     collate.reference = reference_logps(
         student.model,
         collate,

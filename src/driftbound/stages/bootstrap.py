@@ -36,7 +36,7 @@ def run(context: Context) -> dict[str, Any]:
     KL to every teacher, in practice next-token NLL on the pooled trajectories).
     """
     from driftbound.learning import models
-    from driftbound.learning.collator import MultiStreamCollator
+    from driftbound.learning.families import collator_for
     from driftbound.learning.trainer import Bootstrapping
     from driftbound.learning.training import train
 
@@ -47,9 +47,7 @@ def run(context: Context) -> dict[str, Any]:
         raise TrainingError("bootstrap: no teacher gave a usable answer to a training case. Look at collect.")
     models.set_threads(context.recipe.threads)
     student = models.load(resolve_base(config.base), for_training=True)
-    collate = MultiStreamCollator(
-        processor=student.processor, max_length=config.max_length, row_tokens=config.row_tokens
-    )
+    collate = collator_for(student, config, "bootstrap")
     validation = _examples(context, "validation")
     facts = train(
         student,
