@@ -392,3 +392,67 @@ def test_groups_without_a_valid_negative_are_left_out_and_counted(context, train
     changed_groups(context, lambda place, negative: replace(negative, valid=False))
     assert align.run(context)["groups_without_negative"] == 1
     assert [example.case_id for example in trained["examples"]] == ["c1"]
+
+
+# ---- bad input, and what is too long ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("case_id", ["c1", "v0"])
+def test_an_image_token_in_an_answer_ends_bootstrap_before_its_training(context, trained, case_id):
+    """In a training or a validation case; what was collected stays."""
+    with Streams(context.folder.streams) as streams:
+        bad = next(t for t in streams.all() if (t.case_id, t.teacher, t.wave) == (case_id, "mid", 0))
+    context.folder.streams.unlink()
+    with Streams(context.folder.streams) as streams:
+        streams.put(replace(bad, sample=0, status=Status.OK, text="Edema <image>."))
+        streams.put(replace(bad, sample=0, case_id="c0", status=Status.OK, text="Edema."))
+        digest = streams.digest()
+    with pytest.raises(TrainingError, match=f"case {case_id}: the answer of mid contains the image token"):
+        bootstrap.run(context)
+    assert trained == {}
+    with Streams.open_readonly(context.folder.streams) as streams:
+        assert streams.digest() == digest
+
+
+def test_an_image_token_in_a_group_ends_align_before_the_reference(context, trained, monkeypatch):
+    monkeypatch.setattr(reference, "reference_logps", lambda *_, **__: pytest.fail("scored before a look"))
+    changed_groups(context, lambda place, negative: replace(negative, text="Edema <image>."))
+    with pytest.raises(TrainingError, match="case c0: the answer of zeta contains the image token <image>"):
+        align.run(context)
+    assert trained == {}
+
+
+def room_for(context, trained, stage, tokens):
+    """The context with a `max_length` that leaves so many tokens behind every question."""
+    stage.run(context)
+    prompt = trained["collate"].encode_prompt(trained["examples"][0])["input_ids"].shape[1]
+    verb = stage.__name__.rpartition(".")[2]
+    config = getattr(context.recipe, verb).model_copy(update={"max_length": prompt + tokens})
+    return replace(context, recipe=context.recipe.model_copy(update={verb: config}))
+
+
+def test_bootstrap_names_what_it_cuts(context, trained, capsys):
+    """One token for each of three answers to two cases, and of three to the validation case."""
+    facts = bootstrap.run(room_for(context, trained, bootstrap, 1))
+    assert facts["truncated_answers"] == 6
+    assert facts["truncated_by_teacher"] == {"zeta": 2, "alpha": 2, "mid": 2}
+    assert facts["truncated_cases"] == ["c0", "c1", "v0"]
+    assert facts["dropped_groups"] == 0
+    assert "their ends are cut (zeta 2, alpha 2, mid 2): c0, c1, v0" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_align_leaves_out_groups_whose_consensus_does_not_fit(context, trained, processor, capsys):
+    """c0's is longer than the others'; the teachers' answers to c1 and v0 fit."""
+    longer = CONSENSUS + " Edema: present."
+    synthesize.run(context, Writer({"c0": (longer, True)}).load)
+    tokens = len(processor.tokenizer(longer)["input_ids"])
+    facts = align.run(room_for(context, trained, align, tokens))
+    assert [example.case_id for example in trained["examples"]] == ["c1"]
+    assert [example.case_id for example in trained["validation"]] == ["v0"]
+    assert (facts["dropped_groups"], facts["dropped_cases"]) == (1, ["c0"])
+    assert facts["truncated_answers"] == 0
+    assert "align: 1 groups left out, their consensus exceeds max_length" in " ".join(
+        capsys.readouterr().err.split()
+    )

@@ -1,6 +1,7 @@
 """From examples (texts, image files) to one batch of packed rows."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from torch.nn.functional import pad
 
 from driftbound.errors import CaseError, TrainingError, boundary
 from driftbound.learning.packing import Answer, Segment, lay_out, rows_of, segments_of
+
+_IMAGE_NAME = re.compile(r"(image|img|video|vision|boi|eoi)(_\w+)?_(token_id|token_index|token|tag)")
+"""How processors, tokenizers and configurations call the tokens that stand for images or around them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,15 @@ class MultiStreamCollator:
     """Of a field that the processor gives per token, its value on answers; 0 where not named."""
     reference: dict[str, list[float]] = field(default_factory=dict)
     """Reference log-probabilities by case."""
+    columns: tuple[str, ...] = ()
+    """Whose answers the columns hold, for messages."""
+    first_is_whole: bool = False
+    """Whether column 0, as a consensus, must never be cut."""
+    image_tokens: frozenset[int] = frozenset()
+    """Tokens that no question and no answer may contain; the processor's own are always among them."""
+
+    def __post_init__(self) -> None:
+        self.image_tokens |= image_tokens(self.processor, self.processor.tokenizer)
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         segments: list[Segment] = []
@@ -66,15 +79,20 @@ class MultiStreamCollator:
         log_weights = torch.zeros(valid.shape)
         for b, example in enumerate(examples):
             prefix = prompts[b]["input_ids"][0].tolist()
+            room = self.room(example, prompts[b])
             answers = []
             for c, candidate in enumerate(example.candidates):
                 if candidate is None:
                     continue
-                ids, weights = self._encode_answer(candidate)
-                ids, weights = self._fit(len(prefix), ids, weights, example.case_id)
+                ids, weights = self._encode_answer(example, c, candidate)
+                if len(ids) > room and self.first_is_whole and c == 0:
+                    raise TrainingError(
+                        f"case {example.case_id}: its consensus takes {len(ids)} tokens, {room} fit into "
+                        "max_length, and it is never cut. Leave the case out or raise max_length."
+                    )
                 valid[b, c] = True
                 log_weights[b, c] = candidate.log_weight
-                answers.append(Answer(ids, weights, slot=b * valid.shape[1] + c))
+                answers.append(Answer(ids[:room], weights[:room], slot=b * valid.shape[1] + c))
             segments += segments_of(prefix, b, answers, self.row_tokens)
         rows = rows_of(segments, self.row_tokens)
         own = [self.positions(prompt) for prompt in prompts] if self.positions else []
@@ -91,25 +109,62 @@ class MultiStreamCollator:
         return batch
 
     def encode_prompt(self, example: Example) -> dict[str, Tensor]:
-        """The chat prompt with its images, as the processor makes it, batch of one, without padding."""
-        encoded = encode_prompts(self.processor, [example.question], [example.images])
+        """The chat prompt with its images, as the processor makes it, batch of one, without padding.
+
+        Raises ``CaseError`` where image tokens and images do not go together.
+        """
+        case, count = f"case {example.case_id}", len(example.images)
+        self._refuse_image_tokens(
+            self.processor.tokenizer(example.question, add_special_tokens=False)["input_ids"],
+            f"{case}: its question",
+            CaseError,
+        )
+        with boundary(CaseError, f"{case}: encoding its prompt", then="Check its question and images."):
+            encoded = encode_prompts(self.processor, [example.question], [example.images])
+        mark = getattr(self.processor, "image_token_id", None)
+        found = int((encoded["input_ids"] == mark).sum()) if isinstance(mark, int) else None
+        if found is not None and (found < count or (found and not count)):
+            raise CaseError(
+                f"{case}: {count} image(s), but {found} image tokens in its prompt. Check the image, and "
+                "that the processor's chat template puts in one image per image."
+            )
         encoded.pop("attention_mask", None)
         return encoded
 
     def answer_tokens(self, example: Example) -> list[int]:
         """Tokens of each candidate before any cut, end token included; 0 where there is none."""
-        return [0 if c is None else len(self._encode_answer(c)[0]) for c in example.candidates]
+        return [
+            0 if candidate is None else len(self._encode_answer(example, c, candidate)[0])
+            for c, candidate in enumerate(example.candidates)
+        ]
 
-    def room(self, example: Example) -> int:
-        """How many tokens of an answer fit behind the prompt."""
-        return self.max_length - int(self.encode_prompt(example)["input_ids"].shape[1])
+    def room(self, example: Example, prompt: dict[str, Tensor] | None = None) -> int:
+        """How many tokens of an answer fit behind the prompt; raises ``TrainingError`` where none does."""
+        prompt = self.encode_prompt(example) if prompt is None else prompt
+        length = int(prompt["input_ids"].shape[1])
+        if length >= self.max_length:
+            raise TrainingError(
+                f"case {example.case_id}: its prompt and image take {length} tokens, max_length is "
+                f"{self.max_length}. Raise max_length in the recipe."
+            )
+        return self.max_length - length
 
-    def _encode_answer(self, candidate: Candidate) -> tuple[list[int], list[float]]:
+    def too_long(self, example: Example, prompt: dict[str, Tensor] | None = None) -> list[int]:
+        """Columns whose answers are longer than their prompt leaves room for."""
+        room = self.room(example, prompt)
+        return [c for c, tokens in enumerate(self.answer_tokens(example)) if tokens > room]
+
+    def _encode_answer(
+        self, example: Example, column: int, candidate: Candidate
+    ) -> tuple[list[int], list[float]]:
         tokenizer = self.processor.tokenizer
         encoded = tokenizer(
             candidate.text, add_special_tokens=False, return_offsets_mapping=bool(candidate.spans)
         )
         ids = list(encoded["input_ids"])
+        whose = self.columns[column] if self.columns else f"column {column}"
+        where = f"case {example.case_id}: the answer of {whose}"
+        self._refuse_image_tokens(ids, where, TrainingError)
         weights = [1.0] * len(ids)
         for start, end, weight in candidate.spans:
             for t, (begin, stop) in enumerate(encoded["offset_mapping"]):
@@ -119,19 +174,19 @@ class MultiStreamCollator:
             ids.append(tokenizer.eos_token_id)
             weights.append(1.0)
         if not ids:
-            raise TrainingError("an answer without any token cannot be scored. Mark it as empty.")
+            raise TrainingError(f"{where} has no token and cannot be scored. Mark it as empty.")
         return ids, weights
 
-    def _fit(
-        self, prompt: int, answer: list[int], weights: list[float], case_id: str
-    ) -> tuple[list[int], list[float]]:
-        room = self.max_length - prompt
-        if room < 1:
-            raise TrainingError(
-                f"case {case_id}: its prompt and image take {prompt} tokens, max_length is "
-                f"{self.max_length}. Raise max_length in the recipe."
+    def _refuse_image_tokens(
+        self, ids: Collection[int], where: str, kind: type[CaseError] | type[TrainingError]
+    ) -> None:
+        """Such a token would be taken for an image that is not there."""
+        found = next((token for token in ids if token in self.image_tokens), None)
+        if found is not None:
+            raise kind(
+                f"{where} contains the image token {self.processor.tokenizer.decode([found])}, which the "
+                "student would take for an image. Take it out of the text or leave the case out."
             )
-        return answer[:room], weights[:room]
 
 
 def _for_rows(
@@ -190,3 +245,23 @@ def open_image(path: Path) -> Any:
         Image.open(path) as image,
     ):
         return image.convert("RGB")
+
+
+def image_tokens(*owners: Any) -> frozenset[int]:
+    """Tokens for images, videos and their borders, as the attributes of ``owners`` name them.
+
+    Owners are configurations, processors and tokenizers; names are looked up in the last of them.
+    """
+    found: set[int] = set()
+    for owner in owners:
+        named = {**getattr(owner, "__dict__", {}), **getattr(owner, "special_tokens_map", {})}
+        for name, value in named.items():
+            if not _IMAGE_NAME.fullmatch(name):
+                continue
+            if name.endswith(("_id", "_index")):
+                found |= {value} if isinstance(value, int) else set()
+            elif isinstance(value, str):
+                token = owners[-1].convert_tokens_to_ids(value)
+                # what a tokenizer does not know is its unknown token, or none
+                found |= {token} if owners[-1].convert_ids_to_tokens(token or 0) == value else set()
+    return frozenset(found)

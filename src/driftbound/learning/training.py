@@ -3,24 +3,27 @@
 import json
 import math
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
 from driftbound.config import TrainingConfig
-from driftbound.errors import StoreError, TrainingError, boundary
+from driftbound.errors import ModelError, StoreError, TrainingError, boundary
 from driftbound.learning import models
-from driftbound.learning.collator import Example, MultiStreamCollator
+from driftbound.learning.collator import Example, MultiStreamCollator, image_tokens
 from driftbound.learning.logprobs import score
 from driftbound.learning.trainer import Alignment, Bootstrapping, MultiStreamTrainer
 from driftbound.progress import Advance, bar, say
 
 COMPLETE = "complete"
 """Marks a checkpoint that was written to its end; one without it is what a kill left behind."""
+NAMED = 10
+"""How many cases are named where many are concerned."""
 
 
 def train(
@@ -38,7 +41,8 @@ def train(
     """Train ``student`` on ``examples`` and write ``student/`` and ``metrics.jsonl`` into ``folder``.
 
     Goes on from the last complete checkpoint in ``folder/checkpoints``, with the result that an
-    uninterrupted training has. Returns facts. Raises ``TrainingError`` below the floor.
+    uninterrupted training has. What is given should be what ``examine`` has left. Returns facts. Raises
+    ``TrainingError`` below the floor.
     """
     torch.manual_seed(seed)
     verb = folder.name.partition("-")[2]
@@ -47,9 +51,6 @@ def train(
     model = models.make_trainable(student.model, config)
     order = shuffled(len(examples), config.epochs, seed)
     steps = math.ceil(len(order) / config.groups_per_step)
-    cut = _count_cut(collate, examples, f"{verb}: measuring answers")
-    if cut:
-        say(f"{verb}: {cut} answers are longer than max_length {config.max_length}; their ends are cut")
     with bar(f"{verb}: steps", steps) as advance:
         trainer = MultiStreamTrainer(
             model=model,
@@ -72,18 +73,87 @@ def train(
     _write_metrics(folder / "metrics.jsonl", trainer.state.log_history, watched)
     models.save(student, folder / "student")
     _drop(checkpoints)
-    return {"groups": len(examples), "steps": steps, "truncated_answers": cut, "validation": watched}
+    return {"groups": len(examples), "steps": steps, "validation": watched}
 
 
-def _count_cut(collate: MultiStreamCollator, examples: Sequence[Example], title: str) -> int:
-    """How many answers are longer than their prompt leaves room for."""
-    cut = 0
-    with bar(title, len(examples)) as advance:
-        for example in examples:
-            room = collate.room(example)
-            cut += sum(tokens > room for tokens in collate.answer_tokens(example))
+class Examined(NamedTuple):
+    """What of the examples is trained and watched on, and what was cut or left out."""
+
+    examples: list[Example]
+    validation: list[Example]
+    facts: dict[str, Any]
+
+
+def examine(
+    model: Any,
+    collate: MultiStreamCollator,
+    examples: Sequence[Example],
+    validation: Sequence[Example],
+    *,
+    verb: str,
+) -> Examined:
+    """Encode every case before anything is computed with it, so that bad input ends here.
+
+    Raises the error of the first case that cannot be trained on. A group whose consensus would have to
+    be cut is left out; other answers that are too long will be cut. Both are said, and in the facts.
+    The first case with each number of images is scored once.
+    """
+    collate.image_tokens |= image_tokens(model.config)
+    dropped: list[str] = []
+    cut: list[str] = []
+    columns: Counter[str] = Counter()
+    tried: set[int] = set()
+    with bar(f"{verb}: measuring answers", len(examples) + len(validation)) as advance:
+        for example in (*examples, *validation):
+            found = collate.too_long(example)
+            if collate.first_is_whole and 0 in found:
+                dropped.append(example.case_id)
+            else:
+                cut += [example.case_id] * bool(found)
+                columns.update(collate.columns[c] if collate.columns else str(c) for c in found)
+                if len(example.images) not in tried:
+                    _try(model, collate, example)
+                    tried.add(len(example.images))
             advance()
-    return cut
+    limit = f"max_length {collate.max_length}"
+    if dropped:
+        say(f"{verb}: {len(dropped)} groups left out, their consensus exceeds {limit}: {_named(dropped)}")
+    if cut:
+        whose = ", ".join(f"{name} {count}" for name, count in columns.items())
+        say(f"{verb}: {columns.total()} answers exceed {limit}, their ends are cut ({whose}): {_named(cut)}")
+    out = set(dropped)
+    kept = [example for example in examples if example.case_id not in out]
+    if not kept:
+        raise TrainingError(f"{verb}: the consensus of no training group fits into {limit}. Raise it.")
+    facts = {
+        "truncated_answers": columns.total(),
+        "truncated_by_teacher": dict(columns),
+        "truncated_cases": cut[:NAMED],
+        "dropped_groups": len(dropped),
+        "dropped_cases": dropped[:NAMED],
+    }
+    return Examined(kept, [example for example in validation if example.case_id not in out], facts)
+
+
+@torch.no_grad()
+def _try(model: Any, collate: MultiStreamCollator, example: Example) -> None:
+    """Score one case: processor and model must mean the same by an image."""
+    model.eval()
+    batch = {name: value.to(model.device) for name, value in collate([example]).items()}
+    try:
+        with models.arithmetic(model.device):
+            score(model, batch)
+    except (ValueError, IndexError) as error:
+        raise ModelError(
+            f"case {example.case_id}: the model cannot read its prompt and image: "
+            f"{str(error).strip().splitlines()[0].rstrip('.')}. Model and processor of the checkpoint must "
+            "agree on the size of an image and its tokens."
+        ) from error
+
+
+def _named(cases: Sequence[str]) -> str:
+    more = len(cases) - NAMED
+    return ", ".join(cases[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def shuffled(n: int, epochs: float, seed: int) -> list[int]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import log
 from typing import TYPE_CHECKING, Any
 
+from driftbound.config import AlignConfig
 from driftbound.errors import TrainingError
 from driftbound.progress import say
 from driftbound.records import Case, Group, Negative, Status
@@ -14,6 +15,7 @@ from driftbound.store.tables import read_cases, read_groups
 
 if TYPE_CHECKING:
     from driftbound.learning.collator import Candidate, Example
+    from driftbound.learning.trainer import Alignment
 
 
 def inputs(context: Context) -> dict[str, str]:
@@ -29,13 +31,13 @@ def run(context: Context) -> dict[str, Any]:
     """Write ``student/``, ``metrics.jsonl`` and the reference log-probabilities; returns counts.
 
     The reference is the bootstrapped student, frozen: its log-probabilities are computed once, before
-    anything moves. A group without a valid negative is left out and counted.
+    anything moves. A group without a valid negative is left out and counted, and so is one whose
+    consensus would have to be cut.
     """
     from driftbound.learning import models
     from driftbound.learning.families import collator_for
     from driftbound.learning.reference import reference_logps
-    from driftbound.learning.trainer import Alignment
-    from driftbound.learning.training import train
+    from driftbound.learning.training import examine, train
 
     config, folder = context.recipe.align, context.folder.stage("align")
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,6 +52,9 @@ def run(context: Context) -> dict[str, Any]:
     models.set_threads(context.recipe.threads)
     student = models.load(context.folder.student("bootstrap"), for_training=True)
     collate = collator_for(student, config, "align")
+    teachers = tuple(teacher.name for teacher in context.recipe.teachers)
+    collate.columns, collate.first_is_whole = ("consensus", *teachers), True
+    examples, validation, measured = examine(student.model, collate, examples, validation, verb="align")
     collate.reference = reference_logps(
         student.model,
         collate,
@@ -57,26 +62,36 @@ def run(context: Context) -> dict[str, Any]:
         batch_size=config.groups_per_forward,
         path=folder / "reference.jsonl",
     )
-    objective = Alignment(
-        objective=config.objective,
-        beta=config.beta,
-        anchor=config.anchor,
-        length_normalised=config.length_normalised,
-        teachers=tuple(teacher.name for teacher in context.recipe.teachers),
-    )
     start = _logp_per_token(collate, examples)
     facts = train(
         student,
         collate,
         examples,
         validation,
-        objective,
+        _objective(config, teachers),
         config,
         seed=context.recipe.seed,
         folder=folder,
         floor=start + config.floor,
     )
-    return {**facts, "groups_without_negative": without, "logp_consensus_per_token_at_start": start}
+    return {
+        **facts,
+        **measured,
+        "groups_without_negative": without,
+        "logp_consensus_per_token_at_start": start,
+    }
+
+
+def _objective(config: AlignConfig, teachers: tuple[str, ...]) -> "Alignment":
+    from driftbound.learning.trainer import Alignment
+
+    return Alignment(
+        objective=config.objective,
+        beta=config.beta,
+        anchor=config.anchor,
+        length_normalised=config.length_normalised,
+        teachers=teachers,
+    )
 
 
 def _examples(
@@ -123,5 +138,5 @@ def _candidate(negative: Negative, keep_refusals: bool) -> "Candidate | None":
 def _logp_per_token(collate: Any, examples: Sequence["Example"]) -> float:
     """Mean log p(consensus) per token under the reference: where the training starts."""
     total = sum(collate.reference[example.case_id][0] for example in examples)
-    tokens = sum(min(collate.answer_tokens(example)[0], collate.room(example)) for example in examples)
+    tokens = sum(collate.answer_tokens(example)[0] for example in examples)
     return float(total / tokens)

@@ -38,7 +38,7 @@ def run(context: Context) -> dict[str, Any]:
     from driftbound.learning import models
     from driftbound.learning.families import collator_for
     from driftbound.learning.trainer import Bootstrapping
-    from driftbound.learning.training import train
+    from driftbound.learning.training import examine, train
 
     config, folder = context.recipe.bootstrap, context.folder.stage("bootstrap")
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,9 @@ def run(context: Context) -> dict[str, Any]:
     models.set_threads(context.recipe.threads)
     student = models.load(resolve_base(config.base), for_training=True)
     collate = collator_for(student, config, "bootstrap")
+    collate.columns = tuple(teacher.name for teacher in context.recipe.teachers)
     validation = _examples(context, "validation")
+    examples, validation, measured = examine(student.model, collate, examples, validation, verb="bootstrap")
     facts = train(
         student,
         collate,
@@ -60,7 +62,7 @@ def run(context: Context) -> dict[str, Any]:
         folder=folder,
     )
     answers = sum(candidate is not None for example in examples for candidate in example.candidates)
-    return {**facts, "answers": answers}
+    return {**facts, **measured, "answers": answers}
 
 
 def _examples(context: Context, split: str) -> list["Example"]:
