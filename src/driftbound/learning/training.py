@@ -16,7 +16,7 @@ from driftbound.errors import StoreError, TrainingError, boundary
 from driftbound.learning import models
 from driftbound.learning.collator import Example, MultiStreamCollator
 from driftbound.learning.logprobs import score
-from driftbound.learning.trainer import Alignment, Bootstrapping, MultiStreamTrainer
+from driftbound.learning.trainer import Alignment, Bootstrapping, GroupTrainer
 from driftbound.progress import Advance, bar, say
 
 COMPLETE = "complete"
@@ -51,7 +51,7 @@ def train(
     if cut:
         say(f"{verb}: {cut} answers are longer than max_length {config.max_length}; their ends are cut")
     with bar(f"{verb}: steps", steps) as advance:
-        trainer = MultiStreamTrainer(
+        trainer = GroupTrainer(
             model=model,
             args=_arguments(config, steps, seed, checkpoints),
             data_collator=collate,
