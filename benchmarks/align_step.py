@@ -151,7 +151,7 @@ def run_ours(shape: Shape, cases: int, folder: Path, *, packed: bool) -> dict[st
     from driftbound.learning import models
     from driftbound.learning.collator import Candidate, Example, MultiStreamCollator
     from driftbound.learning.reference import reference_logps
-    from driftbound.learning.trainer import Alignment, MultiStreamTrainer
+    from driftbound.learning.trainer import Alignment, GroupTrainer
 
     model, processor = build(shape)
     examples = [
@@ -177,7 +177,7 @@ def run_ours(shape: Shape, cases: int, folder: Path, *, packed: bool) -> dict[st
         adapted = models.make_trainable(model, AlignConfig(tuner="lora", lora=LoraConfig(rank=8, alpha=32)))
         callback, times = clock()
         arguments = TrainingArguments(per_device_train_batch_size=1, **common(folder, cases))
-        MultiStreamTrainer(
+        GroupTrainer(
             model=adapted, args=arguments, data_collator=collate, train_dataset=examples,
             callbacks=[callback], objective=objective,
         ).train()  # fmt: skip

@@ -17,7 +17,7 @@ from driftbound.learning.collator import Candidate, Example, MultiStreamCollator
 from driftbound.learning.logprobs import score
 from driftbound.learning.policy import LocalPolicy
 from driftbound.learning.reference import reference_logps
-from driftbound.learning.trainer import Alignment, Bootstrapping, MultiStreamTrainer
+from driftbound.learning.trainer import Alignment, Bootstrapping, GroupTrainer
 from driftbound.learning.training import train
 
 WORDS = ["The left lung is white.", "No effusion on the right, edema on both sides.", "What is seen here?"]
@@ -360,7 +360,7 @@ def test_resumed_equals_uninterrupted(checkpoint, examples, tmp_path, monkeypatc
     """Stopped after step 5 of 6 with a half-written checkpoint left behind: same weights, same metrics."""
     config = config_of(epochs=2)
     run_training(checkpoint, examples, tmp_path / "1-a", config)
-    step = MultiStreamTrainer.training_step
+    step = GroupTrainer.training_step
     calls = []
 
     def dying(self, *args, **kwargs):
@@ -369,7 +369,7 @@ def test_resumed_equals_uninterrupted(checkpoint, examples, tmp_path, monkeypatc
             raise KilledError
         return step(self, *args, **kwargs)
 
-    monkeypatch.setattr(MultiStreamTrainer, "training_step", dying)
+    monkeypatch.setattr(GroupTrainer, "training_step", dying)
     with pytest.raises(KilledError):
         run_training(checkpoint, examples, tmp_path / "1-b", config)
     monkeypatch.undo()

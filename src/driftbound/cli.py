@@ -116,21 +116,72 @@ def demo(
     typer.echo(f"Report: {folder.stage('report') / 'report.html'}")
 
 
+def _run_stage(verb: str, recipe: Path, runs: Path, name: str, force: bool) -> None:
+    from driftbound import pipeline
+    from driftbound.config import Recipe
+
+    folder = pipeline.run(Recipe.read(recipe), runs, name=name, only=verb, force=force)
+    typer.echo(str(folder.stage(verb)))
+
+
 def _stage_command(verb: str) -> None:
     """Register the command of one stage: ``run --only`` that stage."""
 
     def command(recipe: RecipeFile, runs: Runs = Path("runs"), name: Name = "", force: Force = False) -> None:
-        from driftbound import pipeline
-        from driftbound.config import Recipe
-
-        folder = pipeline.run(Recipe.read(recipe), runs, name=name, only=verb, force=force)
-        typer.echo(str(folder.stage(verb)))
+        _run_stage(verb, recipe, runs, name, force)
 
     app.command(verb, help=HELP[verb], rich_help_panel="One stage")(command)
 
 
+def _align_command() -> None:
+    """Register ``align``: a stage of a recipe, or a training from a file of rows."""
+
+    def command(
+        recipe: Annotated[
+            Path | None, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).", show_default=False)
+        ] = None,
+        runs: Runs = Path("runs"),
+        name: Name = "",
+        force: Force = False,
+        groups: Annotated[
+            Path | None,
+            typer.Option(
+                help="Instead of a recipe: rows of prompt, chosen, rejected, images (JSONL, JSON, Parquet).",
+                show_default=False,
+            ),
+        ] = None,
+        base: Annotated[
+            str, typer.Option(help="With --groups: checkpoint to train, or phantom-base.", show_default=False)
+        ] = "",
+        out: Annotated[
+            Path | None, typer.Option(help="With --groups: folder for the student.", show_default=False)
+        ] = None,
+        beta: Annotated[float, typer.Option(help="With --groups.")] = 0.1,
+        anchor: Annotated[float, typer.Option(min=0, help="With --groups: weight of the NLL.")] = 0.0,
+        epochs: Annotated[float, typer.Option(help="With --groups.")] = 1.0,
+        learning_rate: Annotated[float, typer.Option(help="With --groups.")] = 1e-5,
+        max_length: Annotated[int, typer.Option(min=8, help="With --groups: tokens.")] = 1024,
+    ) -> None:
+        if groups is None:
+            if recipe is None or base or out is not None:
+                raise ConfigError("align needs a RECIPE, or --groups FILE with --base and --out.")
+            _run_stage("align", recipe, runs, name, force)
+            return
+        if recipe is not None or name or force:
+            raise ConfigError("--groups trains without a recipe. Leave out RECIPE, --name and --force.")
+        if not base or out is None:
+            raise ConfigError("--groups needs --base CHECKPOINT and --out FOLDER.")
+        from driftbound import aligning
+
+        rates = {"epochs": epochs, "learning_rate": learning_rate}
+        aligning.align(groups, base, out, beta=beta, anchor=anchor, max_length=max_length, **rates)
+        typer.echo(str(out))
+
+    app.command("align", help=HELP["align"], rich_help_panel="One stage")(command)
+
+
 for _verb in VERBS:
-    _stage_command(_verb)
+    _align_command() if _verb == "align" else _stage_command(_verb)
 
 
 @app.command(rich_help_panel="Looking")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,6 +12,12 @@ from torch.nn.functional import pad
 
 from driftbound.errors import CaseError, TrainingError, boundary
 from driftbound.learning.packing import Answer, Segment, lay_out, rows_of, segments_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Picture: TypeAlias = "Path | Image"
+"""An image file, or an image in memory."""
 
 _IMAGE_NAME = re.compile(r"(image|img|video|vision|boi|eoi)(_\w+)?_(token_id|token_index|token|tag)")
 """How processors, tokenizers and configurations call the tokens that stand for images or around them."""
@@ -35,7 +41,7 @@ class Example:
 
     case_id: str
     question: str
-    images: tuple[Path, ...]
+    images: tuple[Picture, ...]
     candidates: tuple[Candidate | None, ...]
     """``None`` where there is no such answer."""
 
@@ -221,7 +227,7 @@ def _same_count(pictures: list[Tensor]) -> list[Tensor]:
 
 
 def encode_prompts(
-    processor: Any, questions: Sequence[str], images: Sequence[Sequence[Path]]
+    processor: Any, questions: Sequence[str], images: Sequence[Sequence[Picture]]
 ) -> dict[str, Tensor]:
     """Chat prompts (one user turn: images, then text) ready for the model; padded where needed."""
     texts = []
@@ -236,10 +242,12 @@ def encode_prompts(
     return encoded
 
 
-def open_image(path: Path) -> Any:
+def open_image(path: Picture) -> Any:
     """An image in memory; raises ``CaseError`` naming the file."""
     from PIL import Image
 
+    if isinstance(path, Image.Image):
+        return path.convert("RGB")
     with (
         boundary(CaseError, f"opening image {path}", then="Check the file or the path."),
         Image.open(path) as image,

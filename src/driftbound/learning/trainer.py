@@ -99,7 +99,7 @@ class Alignment:
         return stats
 
 
-class MultiStreamTrainer(Trainer):
+class GroupTrainer(Trainer):
     """``transformers.Trainer`` over examples with several candidate answers, in one process.
 
     ``objective`` is ``Bootstrapping`` or ``Alignment``. The loss is a sum over the whole optimiser
@@ -109,6 +109,8 @@ class MultiStreamTrainer(Trainer):
     """
 
     loss_is_scaled_for_ga = True
+    cure_for_nan = "Lower the stage's learning_rate, then run with --from this stage."
+    cure_for_fall = "Lower align.learning_rate, raise align.anchor or align.beta, then run with --from align."
 
     def __init__(
         self, *args: Any, objective: Bootstrapping | Alignment, floor: float = -math.inf, **kwargs: Any
@@ -192,13 +194,12 @@ class MultiStreamTrainer(Trainer):
         wrong = [name for name, value in (logs | means).items() if not math.isfinite(value)]
         if wrong:
             raise TrainingError(
-                f"step {self.state.global_step}: {wrong[0]} is no longer a number. Lower the stage's "
-                "learning_rate, then run with --from this stage."
+                f"step {self.state.global_step}: {wrong[0]} is no longer a number. {self.cure_for_nan}"
             )
         logp = means.get("logp_consensus_per_token", math.inf)
         if logp < self.floor:
             raise TrainingError(
                 f"align stopped at step {self.state.global_step}: log p(consensus) fell to {logp:.2f} "
-                f"nats per token, below the floor of {self.floor:.2f} (likelihood displacement). Lower "
-                "align.learning_rate, raise align.anchor or align.beta, then run with --from align."
+                f"nats per token, below the floor of {self.floor:.2f} (likelihood displacement). "
+                f"{self.cure_for_fall}"
             )

@@ -17,7 +17,7 @@ from driftbound.errors import ModelError, StoreError, TrainingError, boundary
 from driftbound.learning import models
 from driftbound.learning.collator import Example, MultiStreamCollator, image_tokens
 from driftbound.learning.logprobs import score
-from driftbound.learning.trainer import Alignment, Bootstrapping, MultiStreamTrainer
+from driftbound.learning.trainer import Alignment, Bootstrapping, GroupTrainer
 from driftbound.progress import Advance, bar, say
 
 COMPLETE = "complete"
@@ -52,7 +52,7 @@ def train(
     order = shuffled(len(examples), config.epochs, seed)
     steps = math.ceil(len(order) / config.groups_per_step)
     with bar(f"{verb}: steps", steps) as advance:
-        trainer = MultiStreamTrainer(
+        trainer = GroupTrainer(
             model=model,
             args=_arguments(config, steps, seed, checkpoints),
             data_collator=collate,

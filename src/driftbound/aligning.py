@@ -1,0 +1,125 @@
+"""Aligning without a pipeline: reads a file of rows, and trains a checkpoint to prefer the chosen answers."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from driftbound.errors import CaseError, ConfigError, StoreError, boundary
+from driftbound.phantom_base import resolve_base
+from driftbound.store.manifest import sha256_file
+
+KINDS = (".jsonl", ".json", ".parquet")
+SETTINGS = "settings.json"
+"""In the folder: what it is being trained with; going on with anything else is refused."""
+
+
+def align(
+    groups: Path,
+    base: str,
+    out: Path,
+    *,
+    beta: float,
+    anchor: float,
+    epochs: float,
+    learning_rate: float,
+    max_length: int,
+) -> None:
+    """Train ``base`` on the rows of ``groups`` and leave an ordinary checkpoint in ``out``.
+
+    Killed, it goes on from its last checkpoint. Every row is checked before the model is loaded.
+    Raises ``CaseError`` for what is wrong with the file, ``ConfigError`` for a folder that is taken.
+    """
+    for name, value in {"beta": beta, "epochs": epochs, "learning-rate": learning_rate}.items():
+        if not value > 0:
+            raise ConfigError(f"--{name} is {value:g}; it must be above 0.")
+    rows = read_rows(groups)
+    settings = {
+        "groups": sha256_file(groups),
+        "base": base,
+        "beta": beta,
+        "anchor": anchor,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "max_length": max_length,
+    }
+    _look_at(out, settings)
+    from driftbound.learning.row_training import train_on_rows
+
+    def claim() -> None:
+        with boundary(StoreError, f"writing {out}", then="Check disk space and permissions."):
+            out.mkdir(parents=True, exist_ok=True)
+            (out / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+    train_on_rows(
+        rows,
+        groups.name,
+        resolve_base(base),
+        out,
+        beta=beta,
+        anchor=anchor,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        max_length=max_length,
+        claim=claim,
+    )
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a JSONL, JSON (a list) or Parquet file; image paths in it are relative to the file."""
+    if path.suffix not in KINDS:
+        raise CaseError(f"{path}: is no file of rows. Give one that ends in {', '.join(KINDS)}.")
+    with boundary(CaseError, f"reading {path}", then="Check the path and the file."):
+        if path.suffix == ".parquet":
+            from pyarrow import parquet
+
+            found = parquet.read_table(path).to_pylist()
+        elif path.suffix == ".jsonl":
+            lines = path.read_text(encoding="utf-8").splitlines()
+            found = [_parse(line, path, n) for n, line in enumerate(lines, start=1) if line.strip()]
+        else:
+            found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        raise CaseError(f"{path}: is no list of rows. Give tables with prompt, chosen, rejected and images.")
+    return [_placed(row, path.parent) for row in found]
+
+
+def _parse(line: str, path: Path, n: int) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise CaseError(f"{path}, line {n}: is no JSON ({error}). Correct the line.") from None
+
+
+def _placed(row: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The row with its image paths made whole."""
+
+    def whole(image: Any) -> Any:
+        if isinstance(image, Mapping) and image.get("bytes") is None:
+            image = image.get("path")
+        return folder / image if isinstance(image, str) else image
+
+    changed = dict(row)
+    for column in ("images", "image"):
+        given = row.get(column)
+        if given is not None:
+            changed[column] = [whole(each) for each in given] if isinstance(given, list) else whole(given)
+    return changed
+
+
+def _look_at(out: Path, settings: dict[str, Any]) -> None:
+    """Raise ``ConfigError`` unless the folder is new, or was begun with these settings and not finished."""
+    path = out / SETTINGS
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: is a file. Choose another --out.")
+    if not path.exists():
+        if out.exists() and any(out.iterdir()):
+            raise ConfigError(f"{out}: is not empty. Choose another --out.")
+        return
+    with boundary(StoreError, f"reading {path}", then="Remove the folder, or choose another --out."):
+        before = json.loads(path.read_text(encoding="utf-8"))
+    if (out / "README.md").exists():  # written last
+        raise ConfigError(f"{out}: holds a finished student. Choose another --out, or remove the folder.")
+    changed = [name for name in settings if before.get(name) != settings[name]]
+    if changed:
+        raise ConfigError(f"{out}: was begun with another {changed[0]}. Give the same, or another --out.")

@@ -1,0 +1,284 @@
+"""The trainer for everyone: rows of prompt, images, one chosen and several rejected answers."""
+
+import copy
+import math
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from time import time
+from typing import Any
+
+import torch
+from transformers import AutoProcessor, Trainer, set_seed
+from transformers.trainer_utils import speed_metrics
+
+from driftbound.config import AlignConfig
+from driftbound.errors import ModelError, StoreError, TrainingError, boundary
+from driftbound.learning import models
+from driftbound.learning.card import model_card
+from driftbound.learning.families import collator_for
+from driftbound.learning.multistream_config import MultiStreamConfig
+from driftbound.learning.multistream_files import stored, trained
+from driftbound.learning.reference import identity_of, reference_logps
+from driftbound.learning.rows import Rows
+from driftbound.learning.trainer import Alignment, GroupTrainer
+from driftbound.learning.training import COMPLETE
+from driftbound.progress import bar, say
+
+
+class MultiStreamTrainer(GroupTrainer):
+    """Trains a model to prefer ``chosen`` over all of ``rejected`` at once (arXiv 2510.04142).
+
+    Rows have ``prompt``, ``chosen``, ``rejected`` (a list), ``images`` and, where wanted,
+    ``rejected_weights`` and ``rejected_spans``; see ``docs/trainer.md``. The reference is ``ref_model``,
+    else the model as it is given (with ``peft_config``: without the adapter); its log-probabilities are
+    computed here, once, and stored. Raises ``CaseError`` naming a row that cannot be used.
+    """
+
+    control: Any
+    cure_for_nan = "Lower learning_rate."
+    cure_for_fall = "Lower learning_rate, raise anchor or beta, or lower floor."
+
+    def __init__(
+        self,
+        model: Any,
+        args: MultiStreamConfig | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        *,
+        peft_config: Any = None,
+        ref_model: Any = None,
+        callbacks: list[Any] | None = None,
+        optimizers: tuple[Any, Any] = (None, None),
+    ) -> None:
+        args = MultiStreamConfig() if args is None else args
+        self.width = 0
+        train = None if train_dataset is None else self._rows(train_dataset, "train_dataset")
+        self.width = train.width if train is not None else 0
+        if isinstance(eval_dataset, dict):
+            evals: Any = {key: self._rows(each, f"eval_dataset {key}") for key, each in eval_dataset.items()}
+        else:
+            evals = None if eval_dataset is None else self._rows(eval_dataset, "eval_dataset")
+        model, processing_class = _resolve(model, processing_class, args)
+        self.base_name = str(getattr(model.config, "_name_or_path", "") or "")
+        self._arithmetic = _arithmetic_of(args)
+        self._collate = collator_for(
+            models.Student(
+                model.get_base_model() if hasattr(model, "peft_config") else model, processing_class
+            ),
+            AlignConfig(max_length=args.max_length, row_tokens=args.row_tokens),
+            "MultiStreamTrainer",
+        )
+        self._ref = _resolve(ref_model, processing_class, args)[0] if ref_model is not None else None
+        watched = evals.values() if isinstance(evals, dict) else [evals]
+        self._refer(args, model if self._ref is None else self._ref, train, *watched)
+        floor = -math.inf
+        if train is not None and args.floor is not None:
+            floor = _start(self._collate, train) + args.floor
+        set_seed(args.seed)
+        self.adapted = peft_config is not None
+        super().__init__(
+            model=_adapt(model, peft_config) if self.adapted else model,
+            args=args,
+            data_collator=self._collate,
+            train_dataset=train,
+            eval_dataset=evals,
+            processing_class=processing_class,
+            callbacks=callbacks,
+            optimizers=optimizers,
+            objective=Alignment(
+                objective=args.objective,
+                beta=args.beta,
+                anchor=args.anchor,
+                length_normalised=args.length_normalised,
+                teachers=tuple(str(k) for k in range(1, self.width)),
+            ),
+            floor=floor,
+        )
+
+    def _rows(self, rows: Any, name: str) -> Rows:
+        return rows if isinstance(rows, Rows) else Rows(rows, name, width=self.width)
+
+    def _refer(self, args: Any, reference: Any, *datasets: Rows | None) -> None:
+        """Reference log-probabilities of these rows, into the collator."""
+        path = Path(args.reference_path or Path(args.output_dir) / "reference.jsonl")
+        with boundary(StoreError, f"writing {path}", then="Check disk space and permissions."):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        before = self._collate.reference
+        self._collate.reference = {}
+        identity = identity_of(reference, self._collate, args.bf16, args.fp16)
+        for rows in datasets:
+            if rows is not None:
+                before = before | reference_logps(
+                    reference,
+                    self._collate,
+                    rows,
+                    batch_size=args.per_device_train_batch_size,
+                    path=path,
+                    identity=identity,
+                    arithmetic=self._arithmetic,
+                )
+        self._collate.reference = before
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Shuffled anew for each epoch, by ``seed`` or ``data_seed``, as ``Trainer`` does it."""
+        return Trainer._get_train_sampler(self, train_dataset)
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Loss and what the training logs, over rows that are not trained on, each name prefixed."""
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        if rows is None:
+            raise TrainingError("there is nothing to evaluate. Give eval_dataset.")
+        if isinstance(rows, dict):
+            parts = [self.evaluate(rows[key], ignore_keys, f"{metric_key_prefix}_{key}") for key in rows]
+            return {name: value for part in parts for name, value in part.items()}
+        if not isinstance(rows, Rows):
+            rows = self._late(rows, metric_key_prefix)
+        began, loss, size = time(), 0.0, 0
+        training, self._seen = self._seen, {}  # the training's own means go on afterwards
+        self.model.eval()
+        with torch.no_grad():
+            for batch in self.get_eval_dataloader(rows):
+                inputs = self._prepare_inputs(batch)
+                size += self.objective.size(inputs)
+                with self.compute_loss_context_manager():
+                    loss += float(self.compute_loss(self.model, inputs, num_items_in_batch=1))
+        means = {"loss": loss / size} | {name: t / n for name, (t, n) in self._seen.items() if n}
+        self._seen = {}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in means.items()}
+        metrics |= speed_metrics(metric_key_prefix, began, num_samples=len(rows))
+        self.log(metrics)
+        self._seen = training
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _late(self, rows: Any, name: str) -> Rows:
+        """Rows given only now, where the reference is still at hand."""
+        if self._ref is None and not self.adapted and self.state.global_step:
+            raise TrainingError(
+                "the reference has been trained away. Give these rows as eval_dataset from the start, "
+                "or give a ref_model."
+            )
+        made = self._rows(rows, f"rows for {name}")  # a name of its own: theirs stay known
+        model = self.accelerator.unwrap_model(self.model)
+        with model.disable_adapter() if self.adapted and self._ref is None else nullcontext():
+            self._refer(self.args, model if self._ref is None else self._ref, made)
+        return made
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write an ordinary checkpoint folder, or with ``peft_config`` the adapter; and a model card."""
+        super().save_model(output_dir, _internal_call)
+        self._write_card(Path(output_dir or self.args.output_dir))
+
+    def save_merged(self, output_dir: str | Path) -> None:
+        """Write an ordinary checkpoint folder, adapters folded into the weights of a copy."""
+        model = self.accelerator.unwrap_model(self.model)
+        merged = models.merged(copy.deepcopy(model)) if hasattr(model, "peft_config") else model
+        with boundary(StoreError, f"writing {output_dir}", then="Check disk space and permissions."):
+            merged.save_pretrained(output_dir)
+            self.processing_class.save_pretrained(output_dir)
+        self._write_card(Path(output_dir), adapter=False)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """As ``from_pretrained`` reads it, checkpoints of the training too."""
+        folder = Path(output_dir or self.args.output_dir)
+        with boundary(StoreError, f"writing {folder}", then="Check disk space and permissions."):
+            self.accelerator.unwrap_model(self.model).save_pretrained(folder, state_dict=state_dict)
+            self.processing_class.save_pretrained(folder)
+            torch.save(self.args, folder / "training_args.bin")
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        (Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}" / COMPLETE).touch()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Take up what ``_save`` wrote; every name must be there."""
+        model = self.accelerator.unwrap_model(self.model)
+        found = stored(Path(resume_from_checkpoint), model)
+        with torch.no_grad():
+            for name, parameter in trained(model).items():
+                parameter.copy_(found[name])
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+
+    def create_model_card(
+        self, model_name: str | None = None, tags: str | list[str] | None = None, **_: Any
+    ) -> None:
+        """Write ``README.md`` into ``output_dir``; what ``push_to_hub`` uploads."""
+        given = [tags] if isinstance(tags, str) else list(tags or ())
+        self._write_card(Path(self.args.output_dir), model_name, given)
+
+    def _write_card(
+        self, folder: Path, title: str | None = None, tags: Sequence[str] = (), adapter: bool | None = None
+    ) -> None:
+        shown = ("objective", "beta", "anchor", "length_normalised", "max_length", "learning_rate", "seed")
+        settings: dict[str, object] = {name: getattr(self.args, name) for name in shown}
+        settings |= {"rows": len(self.train_dataset or ()), "steps": self.state.global_step}
+        card = model_card(
+            title or folder.resolve().name,
+            base=self.base_name,
+            objective=self.args.objective,
+            adapter=hasattr(self.model, "peft_config") if adapter is None else adapter,
+            settings=settings,
+            tags=tags,
+        )
+        with boundary(StoreError, f"writing {folder}", then="Check disk space and permissions."):
+            (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _resolve(model: Any, processor: Any, args: MultiStreamConfig) -> tuple[Any, Any]:
+    """Model and processor, each by name or as an object, on the device of the training."""
+    if isinstance(model, str | os.PathLike):
+        model, own = models.load(os.fspath(model), for_training=True)
+        processor = processor or own
+    elif processor is None:
+        name = getattr(model.config, "_name_or_path", "")
+        with boundary(ModelError, "finding the model's processor", then="Give processing_class."):
+            processor = AutoProcessor.from_pretrained(name)
+    if getattr(processor, "tokenizer", None) is None or not getattr(processor, "chat_template", None):
+        raise ModelError("processing_class must be a processor with a tokenizer and a chat template.")
+    if processor.tokenizer.pad_token_id is None or processor.tokenizer.eos_token_id is None:
+        raise ModelError("the tokenizer has no padding or end token. Set both.")
+    placed = getattr(model, "hf_device_map", None) or getattr(model, "is_quantized", False)
+    return model if placed else model.to(args.device), processor
+
+
+def _adapt(model: Any, peft_config: Any) -> Any:
+    from peft import get_peft_model
+
+    if hasattr(model, "peft_config"):
+        raise TrainingError("the model has adapters already. Leave out peft_config, or merge them.")
+    with boundary(ModelError, "adding adapters", then="Check peft_config."):
+        return get_peft_model(model, peft_config)
+
+
+def _arithmetic_of(args: MultiStreamConfig) -> Callable[[], AbstractContextManager[Any]]:
+    """The arithmetic of the training, for the reference too: else the first loss is not ln(N+1)."""
+    dtype = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
+    return lambda: nullcontext() if dtype is None else torch.autocast(args.device.type, dtype)
+
+
+def _start(collate: Any, rows: Rows) -> float:
+    """Mean log p(chosen) per token under the reference; says how many answers are cut."""
+    total, tokens, cut = 0.0, 0, 0
+    with bar("measuring answers", len(rows)) as advance:
+        for example in rows:
+            lengths, room = collate.answer_tokens(example), collate.room(example)
+            total += collate.reference[example.case_id][0]
+            tokens += min(lengths[0], room)
+            cut += sum(length > room for length in lengths)
+            advance()
+    if cut:
+        say(f"{cut} answers are longer than max_length {collate.max_length}; their ends are cut")
+    return total / tokens
+
+
+__all__ = ["MultiStreamConfig", "MultiStreamTrainer"]

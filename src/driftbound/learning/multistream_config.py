@@ -1,0 +1,62 @@
+"""Settings of the trainer for everyone: those of transformers, and a few more."""
+
+from dataclasses import dataclass, field
+
+import torch
+from transformers import TrainingArguments
+
+from driftbound.errors import ConfigError, TrainingError
+from driftbound.learning import models
+from driftbound.learning.trainer import LOSSES
+
+
+@dataclass
+class MultiStreamConfig(TrainingArguments):
+    """``transformers.TrainingArguments`` and what preferring one answer over several needs besides.
+
+    ``per_device_train_batch_size`` counts rows, each with all its answers.
+    """
+
+    objective: str = field(default="plackett_luce", metadata={"help": "plackett_luce or pairwise."})
+    beta: float = field(default=0.1, metadata={"help": "How closely the reference is kept to."})
+    anchor: float = field(default=0.0, metadata={"help": "Weight of the chosen answer's NLL per token."})
+    length_normalised: bool = field(default=False, metadata={"help": "Log-ratios per token."})
+    max_length: int = field(default=1024, metadata={"help": "Tokens of prompt, images and one answer."})
+    row_tokens: int = field(
+        default=4096, metadata={"help": "Tokens that may share a packed row; 0: a row per answer."}
+    )
+    floor: float | None = field(
+        default=-1.0, metadata={"help": "Stop when log p(chosen) per token has fallen by this; None: never."}
+    )
+    reference_path: str | None = field(
+        default=None, metadata={"help": "Stored reference; else reference.jsonl in output_dir."}
+    )
+    learning_rate: float = field(default=1e-5, metadata={"help": "The initial learning rate."})
+    logging_steps: float = field(default=10, metadata={"help": "Steps between logs."})
+    bf16: bool | None = field(
+        default=None, metadata={"help": "Train in bfloat16; None: where a GPU has it and fp16 is off."}
+    )
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Rows have their own columns."})
+    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "A loss that is lost is said."})
+
+    def __post_init__(self) -> None:
+        if self.bf16 is None:
+            usable = torch.cuda.is_available() and not self.use_cpu and not self.fp16
+            self.bf16 = usable and models.has_bfloat16(torch.device("cuda"))
+        super().__post_init__()
+        if self.device.type == "cpu":
+            self.dataloader_pin_memory = False
+        wrong = {
+            f"objective is {self.objective!r}; known: {', '.join(LOSSES)}": self.objective not in LOSSES,
+            f"beta is {self.beta}; it must be above 0": self.beta <= 0,
+            f"anchor is {self.anchor}; it must be 0 or more": self.anchor < 0,
+            f"max_length is {self.max_length}; it must be 8 or more": self.max_length < 8,
+            f"row_tokens is {self.row_tokens}; it must be 0 or more": self.row_tokens < 0,
+            f"floor is {self.floor}; it must be below 0": self.floor is not None and self.floor >= 0,
+        }
+        for said, so in wrong.items():
+            if so:
+                raise ConfigError(f"MultiStreamConfig: {said}.")
+        if self.world_size > 1:
+            raise TrainingError("trainings run in one process for now. Start without a launcher.")
+        self._n_gpu = min(1, self.n_gpu)  # no DataParallel: it splits groups behind our back

@@ -1,0 +1,73 @@
+"""Training on a file's rows, for ``align --groups``: settings as the stage's, driftbound's own bar."""
+
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import PrinterCallback, ProgressCallback
+
+from driftbound.config import AlignConfig
+from driftbound.learning import models
+from driftbound.learning.multistream import MultiStreamTrainer
+from driftbound.learning.multistream_config import MultiStreamConfig
+from driftbound.learning.multistream_files import last_complete
+from driftbound.learning.rows import Rows
+from driftbound.learning.training import _Progress
+from driftbound.progress import bar
+
+
+def train_on_rows(
+    rows: list[dict[str, Any]],
+    name: str,
+    base: str,
+    out: Path,
+    *,
+    beta: float,
+    anchor: float,
+    epochs: float,
+    learning_rate: float,
+    max_length: int,
+    claim: Callable[[], None],
+) -> None:
+    """Train ``base`` and leave an ordinary checkpoint in ``out``; goes on from the last whole checkpoint.
+
+    Rows are checked before the model is loaded; ``claim`` is called when nothing stands in the way.
+    """
+    checked = Rows(rows, name, first=1)
+    config = AlignConfig()
+    student = models.load(base, for_training=True)
+    claim()
+    args = MultiStreamConfig(
+        output_dir=str(out),
+        beta=beta,
+        anchor=anchor,
+        num_train_epochs=epochs,
+        learning_rate=learning_rate,
+        floor=config.floor,
+        max_length=max_length,
+        row_tokens=config.row_tokens,
+        per_device_train_batch_size=config.groups_per_step,
+        lr_scheduler_type="cosine",
+        warmup_steps=config.warmup,
+        logging_steps=config.log_steps,
+        logging_first_step=True,
+        save_steps=config.save_steps,
+        save_total_limit=2,
+        report_to="none",
+    )
+    steps = math.ceil(epochs * math.ceil(len(rows) / config.groups_per_step))
+    trainer = MultiStreamTrainer(
+        models.make_trainable(student.model, config), args, checked, processing_class=student.processor
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    start = last_complete(out)
+    with bar("align: steps", steps) as advance:
+        trainer.add_callback(_Progress(advance))
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
+    trainer.save_state()
+    trainer.save_model()
+    for checkpoint in out.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
