@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     eye, copying, reading, words, together = given.steps
 
     def phase(name: str, train: Callable[[], object]) -> None:
+        torch.manual_seed(given.seed)  # whatever ran before it, or was taken from a file
         kept = given.keep / f"{name}.pt" if given.keep else None
         if kept and kept.exists():
             model.load_state_dict(torch.load(kept))
@@ -80,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     phase("eye", lambda: see(by_words=False, steps=eye))
     phase("reading", read)
     phase("words", lambda: see(by_words=True, steps=words))
+    torch.manual_seed(given.seed)
     skills = train_tongue(model, processor, pool, held, PLAN, steps=together, **rate, **heads)
     write(model, processor, given.out, {"steps": list(given.steps), "seed": given.seed, **skills})
 
