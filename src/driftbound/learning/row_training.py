@@ -14,7 +14,7 @@ from driftbound.learning.multistream import MultiStreamTrainer
 from driftbound.learning.multistream_config import MultiStreamConfig
 from driftbound.learning.multistream_files import last_complete
 from driftbound.learning.rows import Rows
-from driftbound.learning.training import _Progress
+from driftbound.learning.training import StepProgress
 from driftbound.progress import bar
 
 
@@ -65,7 +65,7 @@ def train_on_rows(
     trainer.remove_callback(ProgressCallback)
     start = last_complete(out)
     with bar("align: steps", steps) as advance:
-        trainer.add_callback(_Progress(advance))
+        trainer.add_callback(StepProgress(advance))
         trainer.train(resume_from_checkpoint=str(start) if start else None)
     trainer.save_state()
     trainer.save_model()

@@ -57,7 +57,7 @@ def train(
             args=_arguments(config, steps, seed, checkpoints),
             data_collator=collate,
             train_dataset=[examples[i] for i in order],
-            callbacks=[_Progress(advance)],
+            callbacks=[StepProgress(advance)],
             objective=objective,
             floor=floor,
         )
@@ -223,7 +223,7 @@ def _arguments(config: TrainingConfig, steps: int, seed: int, checkpoints: Path)
     return arguments
 
 
-class _Progress(TrainerCallback):
+class StepProgress(TrainerCallback):
     """Moves the bar and marks checkpoints that are complete."""
 
     def __init__(self, advance: Advance) -> None:
