@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 from torch.utils.checkpoint import checkpoint
 
 from driftbound.learning.families import check_head, check_scorable
@@ -43,7 +44,10 @@ def score(model: Any, batch: dict[str, Tensor]) -> Scores:
     head = model.get_output_embeddings()
     check_head(model, head(hidden[:1, -1]), logits[:1, -1])
     row, position = batch["at"].unbind(1)
-    token = _token_logps(head, hidden[row, position], batch["target"])
+    # not hidden[row, position]: a prompt's last token is there for every answer, and going backward threads
+    # would add them up in any order
+    foretelling = embedding(row * hidden.shape[1] + position, hidden.flatten(0, 1))
+    token = _token_logps(head, foretelling, batch["target"])
     shape, slot = batch["valid"].shape, batch["slot"]
 
     def sums(values: Tensor) -> Tensor:
