@@ -428,6 +428,19 @@ def test_what_is_no_list_of_rows_is_refused(checkpoint, tmp_path):
         make(checkpoint, tmp_path, None, [{}])
 
 
+def test_a_chosen_answer_that_does_not_fit_is_refused_before_training(checkpoint, tmp_path):
+    """A rejected one of the same length is cut."""
+    processor = models.load(checkpoint).processor
+    collate = MultiStreamCollator(processor=processor, max_length=512)
+    example = Rows([row()], "train_dataset")[0]
+    room = collate.answer_tokens(example)[0]
+    length = collate.encode_prompt(example)["input_ids"].shape[1] + room
+    long = CHOSEN + " here" * 20
+    make(checkpoint, tmp_path / "cut", rows(2, rejected=[long]), max_length=length)
+    with pytest.raises(TrainingError, match="train_dataset, row 0: its consensus takes"):
+        make(checkpoint, tmp_path / "whole", rows(2, chosen=long), max_length=length)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"objective": "apo"}, {"beta": 0}, {"anchor": -1}, {"max_length": 2}, {"row_tokens": -1}, {"floor": 1}],

@@ -71,6 +71,7 @@ class MultiStreamTrainer(GroupTrainer):
             AlignConfig(max_length=args.max_length, row_tokens=args.row_tokens),
             "MultiStreamTrainer",
         )
+        self._collate.first_is_whole = True
         self._ref = _resolve(ref_model, processing_class, args)[0] if ref_model is not None else None
         watched = evals.values() if isinstance(evals, dict) else [evals]
         self._refer(args, model if self._ref is None else self._ref, train, *watched)
