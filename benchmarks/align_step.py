@@ -30,7 +30,8 @@ from typing import Any
 NEGATIVES = 7
 ARMS = ("packed", "separate")
 TRL_ARMS = ("trl-1", "trl-7")
-WORDS = [f"word{number}" for number in range(200)]
+WORDS = [a + b for a in ("ba", "de", "gi", "ko", "lu") for b in ("ma", "ne", "pi", "ro", "su")]
+"""Of letters alone, so that each is one token."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def build(shape: Shape) -> tuple[Any, Any]:
 
     from driftbound.learning.architecture import build_processor, train_tokenizer
 
-    tokenizer = train_tokenizer([" ".join(WORDS)] * 20, 1000)
+    tokenizer = train_tokenizer([" ".join(["a", *WORDS])] * 20, 1000)
     processor = build_processor(tokenizer)
     processor.image_processor.size = {"height": shape.side, "width": shape.side}
     processor.patch_size = 14
@@ -76,13 +77,15 @@ def build(shape: Shape) -> tuple[Any, Any]:
 
 
 def texts(shape: Shape, cases: int) -> list[tuple[str, list[str]]]:
-    """Question and answers of each case; a word is a token or two, the same for every arm."""
+    """Question and answers of each case, the same for every arm; a word is a token, but for the first."""
     rng = random.Random(0)
 
     def text(tokens: int) -> str:
-        return " ".join(rng.choices(WORDS, k=tokens))
+        return " ".join(["a", *rng.choices(WORDS, k=tokens - 1)])
 
-    return [(text(shape.question), [text(shape.answer) for _ in range(1 + NEGATIVES)]) for _ in range(cases)]
+    return [
+        (text(shape.question), [text(shape.answer - 1) for _ in range(1 + NEGATIVES)]) for _ in range(cases)
+    ]
 
 
 def pictures(shape: Shape, cases: int, folder: Path) -> list[Path]:
@@ -149,7 +152,8 @@ def run_ours(shape: Shape, cases: int, folder: Path, *, packed: bool) -> dict[st
 
     from driftbound.config import AlignConfig, LoraConfig
     from driftbound.learning import models
-    from driftbound.learning.collator import Candidate, Example, MultiStreamCollator
+    from driftbound.learning.collator import Candidate, Example
+    from driftbound.learning.families import collator_for
     from driftbound.learning.reference import reference_logps
     from driftbound.learning.trainer import Alignment, GroupTrainer
 
@@ -162,7 +166,10 @@ def run_ours(shape: Shape, cases: int, folder: Path, *, packed: bool) -> dict[st
             zip(texts(shape, cases), pictures(shape, cases, folder), strict=True)
         )
     ]
-    collate = MultiStreamCollator(processor=processor, max_length=8192, row_tokens=8192 if packed else 0)
+    settings = AlignConfig(
+        tuner="lora", lora=LoraConfig(rank=8, alpha=32), max_length=8192, row_tokens=8192 if packed else 0
+    )
+    collate = collator_for(models.Student(model, processor), settings, "benchmark")
     teachers = tuple(f"t{k}" for k in range(NEGATIVES))
     objective = Alignment(
         objective="plackett_luce", beta=0.1, anchor=0.0, length_normalised=False, teachers=teachers
@@ -174,7 +181,7 @@ def run_ours(shape: Shape, cases: int, folder: Path, *, packed: bool) -> dict[st
             model, collate, examples, batch_size=1, path=folder / "reference.jsonl"
         )
         reference = (time.perf_counter() - started) / cases
-        adapted = models.make_trainable(model, AlignConfig(tuner="lora", lora=LoraConfig(rank=8, alpha=32)))
+        adapted = models.make_trainable(model, settings)
         callback, times = clock()
         arguments = TrainingArguments(per_device_train_batch_size=1, **common(folder, cases))
         GroupTrainer(

@@ -1,5 +1,6 @@
 """From examples (texts, image files) to one batch of packed rows."""
 
+import hashlib
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -8,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from driftbound.errors import CaseError, TrainingError, boundary
-from driftbound.learning.packing import Answer, Segment, lay_out, rows_of, segments_of
+from driftbound.learning.packing import Answer, Segment, rows_of, segments_of
+from driftbound.learning.tensors import tensors_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,11 +51,9 @@ class Example:
 class MultiStreamCollator:
     """Tokenizes, packs and counts.
 
-    The batch, for B examples with C columns: what ``packing.lay_out`` gives (with ``attention_mask``
-    instead of positions, segments and branches where nothing is packed); ``valid`` (B, C);
-    ``log_weights`` (B, C); ``reference`` (B, C) when known; ``pixel_values`` and whatever else the
-    processor makes of an image, once per segment. Answer tokens alone are scored: prompt and
-    image never.
+    The batch, for B examples with C columns: what ``tensors.tensors_of`` makes of their rows, or with
+    ``apart`` a list ``parts`` of the same for each row; ``valid`` (B, C); ``log_weights`` (B, C);
+    ``reference`` (B, C) when known. Answer tokens alone are scored: prompt and image never.
     """
 
     processor: Any
@@ -68,6 +67,8 @@ class MultiStreamCollator:
     """Of a field that the processor gives per token, its value on answers; 0 where not named."""
     reference: dict[str, list[float]] = field(default_factory=dict)
     """Reference log-probabilities by case."""
+    apart: bool = False
+    """Whether each row is a batch of its own, for scoring one at a time."""
     columns: tuple[str, ...] = ()
     """Whose answers the columns hold, for messages."""
     first_is_whole: bool = False
@@ -78,7 +79,7 @@ class MultiStreamCollator:
     def __post_init__(self) -> None:
         self.image_tokens |= image_tokens(self.processor, self.processor.tokenizer)
 
-    def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         segments: list[Segment] = []
         prompts = [self.encode_prompt(example) for example in examples]
         valid = torch.zeros(len(examples), len(examples[0].candidates), dtype=torch.bool)
@@ -102,13 +103,13 @@ class MultiStreamCollator:
             segments += segments_of(prefix, b, answers, self.row_tokens)
         rows = rows_of(segments, self.row_tokens)
         own = [self.positions(prompt) for prompt in prompts] if self.positions else []
-        batch = lay_out(rows, self.processor.tokenizer.pad_token_id, own)
-        for name in {name: None for prompt in prompts for name in prompt if name != "input_ids"}:
-            fill = self.answer_types.get(name, 0)
-            batch[name] = _for_rows(name, prompts, rows, batch["input_ids"].shape[1], fill)
-        if not self.row_tokens:
-            del batch["position_ids"], batch["branch"]
-            batch["attention_mask"] = (batch.pop("segment") >= 0).long()
+        keys = [_key(example.images) for example in examples]
+
+        def tensors(some: Sequence[Sequence[Segment]]) -> dict[str, Any]:
+            packed, padding = self.row_tokens > 0, self.processor.tokenizer.pad_token_id
+            return tensors_of(some, prompts, keys, padding, own, self.answer_types, packed=packed)
+
+        batch: dict[str, Any] = {"parts": [tensors([row]) for row in rows]} if self.apart else tensors(rows)
         batch |= {"valid": valid, "log_weights": log_weights}
         if self.reference:
             batch["reference"] = torch.tensor([self.reference[e.case_id] for e in examples])
@@ -195,37 +196,6 @@ class MultiStreamCollator:
             )
 
 
-def _for_rows(
-    name: str, prompts: Sequence[dict[str, Tensor]], rows: Sequence[Sequence[Segment]], length: int, fill: int
-) -> Tensor:
-    """What the processor says of prompts: per token, filled on answers and padding; else per segment.
-
-    A prompt of which it says nothing has no image: 0 per token, and nothing per segment.
-    """
-    values = [prompt.get(name) for prompt in prompts]
-    if any(v is not None and v.shape != p["input_ids"].shape for v, p in zip(values, prompts, strict=True)):
-        pictures = [values[segment.picture] for row in rows for segment in row]
-        return torch.cat(_same_count([each for each in pictures if each is not None]))
-    laid = []
-    for row in rows:
-        parts = []
-        for segment in row:
-            value = values[segment.picture]
-            value = torch.zeros(1, len(segment.prefix), dtype=torch.long) if value is None else value
-            parts.append(pad(value, (0, len(segment) - len(segment.prefix)), value=fill))
-        joined = torch.cat(parts, dim=1)
-        laid.append(pad(joined, (0, length - joined.shape[1]), value=fill))
-    return torch.cat(laid)
-
-
-def _same_count(pictures: list[Tensor]) -> list[Tensor]:
-    """Tiles of images, (1, tiles, ...): as many for each, with empty ones behind, as processors do it."""
-    if pictures[0].dim() < 4 or len({each.shape[1] for each in pictures}) == 1:
-        return pictures
-    most = max(each.shape[1] for each in pictures)
-    return [pad(each, (0, 0) * (each.dim() - 2) + (0, most - each.shape[1])) for each in pictures]
-
-
 def encode_prompts(
     processor: Any, questions: Sequence[str], images: Sequence[Sequence[Picture]]
 ) -> dict[str, Tensor]:
@@ -240,6 +210,14 @@ def encode_prompts(
     encoded = dict(processor(text=texts, images=pictures or None, padding=True, return_tensors="pt"))
     encoded.pop("labels", None)  # PaliGemma's processor always makes some; nothing of a prompt is scored
     return encoded
+
+
+def _key(images: Sequence[Picture]) -> int:
+    """The same number for the same images in the same order."""
+    digest = hashlib.blake2b(digest_size=8)
+    for image in images:
+        digest.update(str(image).encode() if isinstance(image, Path) else image.tobytes())
+    return int.from_bytes(digest.digest())
 
 
 def open_image(path: Picture) -> Any:

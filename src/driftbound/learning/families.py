@@ -8,6 +8,7 @@ from torch import Tensor
 
 from driftbound.config import TrainingConfig
 from driftbound.errors import ModelError
+from driftbound.learning.attention import BRANCHES
 from driftbound.learning.collator import MultiStreamCollator
 from driftbound.learning.models import Student
 from driftbound.progress import say
@@ -63,7 +64,7 @@ def why_not_packed(model: Any, longest: int | None = None) -> str:
         return f"packing is not tested with {config.model_type}"
     if text.model_type not in DECODERS:
         return f"packing is not tested with {text.model_type} as decoder"
-    if text._attn_implementation != "sdpa":
+    if text._attn_implementation not in ("sdpa", BRANCHES):
         return f"packing needs sdpa attention, the model has {text._attn_implementation}"
     return ""
 
@@ -145,6 +146,8 @@ def collator_for(student: Student, config: TrainingConfig, verb: str) -> MultiSt
     if reason:
         say(f"{verb}: every answer has a row of its own: {reason}")
         row_tokens = 0
+    if row_tokens:
+        student.model.get_decoder().set_attn_implementation(BRANCHES)
     return MultiStreamCollator(
         processor=student.processor,
         max_length=config.max_length,

@@ -8,11 +8,24 @@ from torch import Tensor
 from torch.nn.functional import embedding
 from torch.utils.checkpoint import checkpoint
 
+from driftbound.learning.attention import BRANCHES, branch_layout
 from driftbound.learning.families import check_head, check_scorable
 from driftbound.learning.packing import branch_mask
+from driftbound.learning.tower import showing
 
 _OURS = frozenset(
-    {"at", "target", "token_weights", "slot", "segment", "branch", "valid", "log_weights", "reference"}
+    {
+        "at",
+        "target",
+        "token_weights",
+        "slot",
+        "segment",
+        "branch",
+        "shown",
+        "valid",
+        "log_weights",
+        "reference",
+    }
 )
 """What the collator adds for us; everything else of a batch goes to the model."""
 _LOGITS = 2**24
@@ -30,17 +43,23 @@ class Scores(NamedTuple):
     """(B, C) number of answer tokens, end token included."""
 
 
-def score(model: Any, batch: dict[str, Tensor]) -> Scores:
+def score(model: Any, batch: dict[str, Any]) -> Scores:
     """Score every candidate of a batch; with gradient where enabled.
 
     Logits are computed for the tokens that are scored, never for prompts, images or padding. Raises
     ``ModelError`` for a model that cannot be scored this way, or not when packed (see ``families``).
     """
+    if "parts" in batch:
+        found = [score(model, part | {"valid": batch["valid"]}) for part in batch["parts"]]
+        return Scores(*(torch.stack(each).sum(0) for each in zip(*found, strict=True)))
     check_scorable(model, batch)
     inputs = {name: value for name, value in batch.items() if name not in _OURS}
     if "branch" in batch:
-        inputs["attention_mask"] = branch_mask(batch["segment"], batch["branch"])
-    hidden, logits = _forward(model, inputs)
+        blocks = model.get_decoder().config._attn_implementation == BRANCHES
+        make = branch_layout if blocks else branch_mask
+        inputs["attention_mask"] = make(batch["segment"], batch["branch"])
+    with showing(model, batch.get("shown")):
+        hidden, logits = _forward(model, inputs)
     head = model.get_output_embeddings()
     check_head(model, head(hidden[:1, -1]), logits[:1, -1])
     row, position = batch["at"].unbind(1)

@@ -73,7 +73,7 @@ def make_trainable(model: Any, config: TrainingConfig) -> Any:
                 r=config.lora.rank, lora_alpha=config.lora.alpha, target_modules=_decoder_linears(model)
             ),
         )
-    vision = {id(p) for module in _vision_modules(model) for p in module.parameters()}
+    vision = {id(p) for module in vision_modules(model) for p in module.parameters()}
     for parameter in model.parameters():
         parameter.requires_grad_(config.train_vision or id(parameter) not in vision)
     return model
@@ -101,8 +101,8 @@ def set_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _vision_modules(model: nn.Module) -> list[nn.Module]:
-    """The towers: modules that own the vision configuration."""
+def vision_modules(model: nn.Module) -> list[nn.Module]:
+    """The towers: modules that own the vision configuration, the outermost first."""
     tower = type(model.config.vision_config)  # type: ignore[union-attr]
     return [m for m in model.modules() if isinstance(getattr(m, "config", None), tower)]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Self
 
 import torch
+from accelerate.utils import send_to_device
 
 from driftbound.learning import models
 from driftbound.learning.collator import Candidate, Example, MultiStreamCollator, encode_prompts
@@ -65,5 +66,5 @@ class LocalPolicy:
             Example(case_id=str(n), question=q, images=tuple(i), candidates=(Candidate(text=a),))
             for n, (q, i, a) in enumerate(zip(questions, images, answers, strict=True))
         ]
-        batch = {name: value.to(self.model.device) for name, value in collate(examples).items()}
+        batch = send_to_device(collate(examples), self.model.device)
         return [float(value) for value in score(self.model, batch).logps[:, 0]]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 
 from driftbound.errors import CaseError, StoreError, boundary
 from driftbound.learning import models
@@ -47,7 +48,7 @@ def reference_logps(
                 chunk = examples[start : start + batch_size]
                 key = _key(chunk, identity)
                 if key not in done:
-                    batch = {name: value.to(model.device) for name, value in collate(chunk).items()}
+                    batch = send_to_device(collate(chunk), model.device)
                     with within():
                         values = score(model, batch).logps.tolist()
                     done[key] = {e.case_id: v for e, v in zip(chunk, values, strict=True)}

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
 from driftbound.config import TrainingConfig
@@ -139,7 +140,7 @@ def examine(
 def _try(model: Any, collate: MultiStreamCollator, example: Example) -> None:
     """Score one case: processor and model must mean the same by an image."""
     model.eval()
-    batch = {name: value.to(model.device) for name, value in collate([example]).items()}
+    batch = send_to_device(collate([example]), model.device)
     try:
         with models.arithmetic(model.device):
             score(model, batch)
@@ -182,7 +183,7 @@ def watch(
     with bar(title, len(examples)) as advance:
         for i in range(0, len(examples), batch_size):
             chunk = examples[i : i + batch_size]
-            batch = {name: value.to(model.device) for name, value in collate(chunk).items()}
+            batch = send_to_device(collate(chunk), model.device)
             with models.arithmetic(model.device):
                 stats = objective(score(model, batch), batch)[1]
             for name, (total, count) in stats.items():
