@@ -113,6 +113,12 @@ class TrainingConfig(_Table):
     row_tokens: int = Field(4096, ge=0)
     """Tokens that may share a packed row, in which a case's prompt and image stand once for all its answers;
     0 gives every answer a row of its own."""
+    two_pass: bool = False
+    """Go backward one row at a time, all rewards being computed first without gradients: the same gradient
+    with the memory of one row (``row_tokens``), for one forward pass more."""
+    tower_cache_mb: int = Field(1024, ge=0)
+    """Memory for what a vision tower that is not trained says of the images: computed once for reference,
+    policy and all epochs, as far as it goes; 0 computes it each time."""
     tuner: Literal["full", "lora"] = "full"
     lora: LoraConfig = LoraConfig()
     train_vision: bool = True

@@ -154,6 +154,7 @@ def collator_for(student: Student, config: TrainingConfig, verb: str) -> MultiSt
         row_tokens=row_tokens,
         positions=prompt_positions(student.model) if row_tokens else None,
         answer_types=answer_types(student.model),
+        apart=config.two_pass,
     )
 
 

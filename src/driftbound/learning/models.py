@@ -79,6 +79,11 @@ def make_trainable(model: Any, config: TrainingConfig) -> Any:
     return model
 
 
+def tower_is_frozen(config: TrainingConfig) -> bool:
+    """Whether ``make_trainable`` leaves the vision tower alone."""
+    return config.tuner == "lora" or not config.train_vision
+
+
 def merged(model: Any) -> Any:
     """The model without adapters: these are folded into its weights."""
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model

@@ -22,6 +22,7 @@ from driftbound.learning.multistream_config import MultiStreamConfig
 from driftbound.learning.multistream_files import stored, trained
 from driftbound.learning.reference import identity_of, reference_logps
 from driftbound.learning.rows import Rows
+from driftbound.learning.tower import forget_features, keep_features, tower_is_trained
 from driftbound.learning.trainer import Alignment, GroupTrainer
 from driftbound.learning.training import COMPLETE
 from driftbound.progress import bar, say
@@ -68,11 +69,13 @@ class MultiStreamTrainer(GroupTrainer):
             models.Student(
                 model.get_base_model() if hasattr(model, "peft_config") else model, processing_class
             ),
-            AlignConfig(max_length=args.max_length, row_tokens=args.row_tokens),
+            AlignConfig(max_length=args.max_length, row_tokens=args.row_tokens, two_pass=args.two_pass),
             "MultiStreamTrainer",
         )
         self._collate.first_is_whole = True
         self._ref = _resolve(ref_model, processing_class, args)[0] if ref_model is not None else None
+        if peft_config is not None or not tower_is_trained(model):
+            keep_features(model, args.tower_cache_mb)
         watched = evals.values() if isinstance(evals, dict) else [evals]
         self._refer(args, model if self._ref is None else self._ref, train, *watched)
         floor = -math.inf
@@ -80,8 +83,11 @@ class MultiStreamTrainer(GroupTrainer):
             floor = _start(self._collate, train) + args.floor
         set_seed(args.seed)
         self.adapted = peft_config is not None
+        model = _adapt(model, peft_config) if self.adapted else model
+        if tower_is_trained(model):  # adapters may lie on it, and only now do
+            forget_features(model)
         super().__init__(
-            model=_adapt(model, peft_config) if self.adapted else model,
+            model=model,
             args=args,
             data_collator=self._collate,
             train_dataset=train,
@@ -122,6 +128,13 @@ class MultiStreamTrainer(GroupTrainer):
                     arithmetic=self._arithmetic,
                 )
         self._collate.reference = before
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As ``Trainer``; features of a frozen tower are forgotten at the end."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            forget_features(self.accelerator.unwrap_model(self.model))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """Shuffled anew for each epoch, by ``seed`` or ``data_seed``, as ``Trainer`` does it."""

@@ -25,6 +25,12 @@ class MultiStreamConfig(TrainingArguments):
     row_tokens: int = field(
         default=4096, metadata={"help": "Tokens that may share a packed row; 0: a row per answer."}
     )
+    two_pass: bool = field(
+        default=False, metadata={"help": "Go backward one row at a time: the memory of one, a forward more."}
+    )
+    tower_cache_mb: int = field(
+        default=1024, metadata={"help": "Memory for the features of a vision tower that is not trained."}
+    )
     floor: float | None = field(
         default=-1.0, metadata={"help": "Stop when log p(chosen) per token has fallen by this; None: never."}
     )
@@ -52,6 +58,7 @@ class MultiStreamConfig(TrainingArguments):
             f"anchor is {self.anchor}; it must be 0 or more": self.anchor < 0,
             f"max_length is {self.max_length}; it must be 8 or more": self.max_length < 8,
             f"row_tokens is {self.row_tokens}; it must be 0 or more": self.row_tokens < 0,
+            f"tower_cache_mb is {self.tower_cache_mb}; it must be 0 or more": self.tower_cache_mb < 0,
             f"floor is {self.floor}; it must be below 0": self.floor is not None and self.floor >= 0,
         }
         for said, so in wrong.items():

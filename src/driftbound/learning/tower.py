@@ -61,18 +61,36 @@ def kept_features(model: Any, megabytes: int) -> Iterator[FeatureCache | None]:
     For trainings that leave the tower alone, and the passes that go with them; ``None`` where the model has
     no images or no memory is given. Projectors behind the tower run anew each time and may be trained.
     """
-    owner = _owner(model) if megabytes else None
-    if owner is None:
-        yield None
-        return
-    cache = FeatureCache(megabytes * 10**6)
-    setattr(owner, _CACHE, cache)
-    owner.get_image_features = MethodType(_features, owner)
+    cache = keep_features(model, megabytes)
     try:
         yield cache
     finally:
+        forget_features(model)
+
+
+def keep_features(model: Any, megabytes: int) -> FeatureCache | None:
+    """The same until ``forget_features``."""
+    owner = _owner(model) if megabytes else None
+    if owner is None:
+        return None
+    cache = FeatureCache(megabytes * 10**6)
+    setattr(owner, _CACHE, cache)
+    owner.get_image_features = MethodType(_features, owner)
+    return cache
+
+
+def forget_features(model: Any) -> None:
+    """Leave the model as it was; nothing happens where no features are kept."""
+    owner = _owner(model)
+    if owner is not None and hasattr(owner, _CACHE):
         del owner.get_image_features
         delattr(owner, _CACHE)
+
+
+def tower_is_trained(model: Any) -> bool:
+    """Whether a weight of a vision tower, or an adapter on it, takes a gradient."""
+    owner = _owner(model)
+    return owner is not None and any(p.requires_grad for p in vision_modules(owner)[0].parameters())
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,11 +21,12 @@ from driftbound.learning.objectives import (
     plackett_luce_loss,
     ranking,
 )
+from driftbound.learning.two_pass import backward_in_parts
 
 TRAINED = "trained.safetensors"
 """In a checkpoint: the parameters that are trained."""
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]
 Stats = dict[str, tuple[float, float]]
 """Name to (sum, count), so that means over several batches are exact."""
 
@@ -34,9 +35,12 @@ Stats = dict[str, tuple[float, float]]
 class Bootstrapping:
     """Next-token NLL on all trajectories, per token (arXiv 2510.04142, supervised bootstrapping)."""
 
+    linear: ClassVar[bool] = True
+    """Whether the loss's derivatives do not depend on the scores."""
+
     def size(self, batch: Batch) -> int:
         """What the loss is averaged over: answer tokens."""
-        return len(batch["target"])
+        return sum(len(part["target"]) for part in batch.get("parts", [batch]))
 
     def __call__(self, scores: Scores, batch: Batch) -> tuple[Tensor, Stats]:
         """Summed loss and what to log."""
@@ -60,6 +64,7 @@ class Alignment:
     length_normalised: bool
     teachers: tuple[str, ...]
     """Names of columns 1 to K, for the log."""
+    linear: ClassVar[bool] = False
 
     def size(self, batch: Batch) -> int:
         """What the loss is averaged over: groups with at least one negative."""
@@ -141,14 +146,38 @@ class GroupTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Loss of one batch as its share of the optimiser step."""
-        loss, stats = self.objective(score(model, inputs), inputs)
         size = self.objective.size(inputs) if num_items_in_batch is None else num_items_in_batch
-        loss = loss / size
+        loss = self._noted(score(model, inputs), inputs) / size
+        return (loss, {}) if return_outputs else loss
+
+    def training_step(
+        self, model: nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Forward and backward; row by row where the batch comes in parts. Returns the loss's share."""
+        if "parts" not in inputs:
+            return super().training_step(model, inputs, num_items_in_batch)
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        size = self.objective.size(inputs) if num_items_in_batch is None else num_items_in_batch
+        with self.compute_loss_context_manager():
+            scores = backward_in_parts(
+                [part | {"valid": inputs["valid"]} for part in inputs["parts"]],
+                lambda part: score(model, part),
+                lambda scores: self.objective(scores, inputs)[0] / size,
+                self.accelerator.backward,
+                linear=self.objective.linear,
+                unsynchronised=lambda: self.accelerator.no_sync(model),
+            )
+        return self._noted(scores, inputs).detach() / size
+
+    def _noted(self, scores: Scores, inputs: Batch) -> Tensor:
+        """The batch's summed loss; what is to be logged is noted."""
+        loss, stats = self.objective(scores, inputs)
         for name, (total, count) in stats.items():
             seen = self._seen.setdefault(name, [0.0, 0.0])
             seen[0] += total
             seen[1] += count
-        return (loss, {}) if return_outputs else loss
+        return loss
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Write what is being trained under the names that it has in memory.

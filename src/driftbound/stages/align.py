@@ -37,6 +37,7 @@ def run(context: Context) -> dict[str, Any]:
     from driftbound.learning import models
     from driftbound.learning.families import collator_for
     from driftbound.learning.reference import reference_logps
+    from driftbound.learning.tower import kept_features
     from driftbound.learning.training import examine, train
 
     config, folder = context.recipe.align, context.folder.stage("align")
@@ -55,25 +56,26 @@ def run(context: Context) -> dict[str, Any]:
     teachers = tuple(teacher.name for teacher in context.recipe.teachers)
     collate.columns, collate.first_is_whole = ("consensus", *teachers), True
     examples, validation, measured = examine(student.model, collate, examples, validation, verb="align")
-    collate.reference = reference_logps(
-        student.model,
-        collate,
-        [*examples, *validation],
-        batch_size=config.groups_per_forward,
-        path=folder / "reference.jsonl",
-    )
-    start = _logp_per_token(collate, examples)
-    facts = train(
-        student,
-        collate,
-        examples,
-        validation,
-        _objective(config, teachers),
-        config,
-        seed=context.recipe.seed,
-        folder=folder,
-        floor=start + config.floor,
-    )
+    with kept_features(student.model, config.tower_cache_mb if models.tower_is_frozen(config) else 0):
+        collate.reference = reference_logps(
+            student.model,
+            collate,
+            [*examples, *validation],
+            batch_size=config.groups_per_forward,
+            path=folder / "reference.jsonl",
+        )
+        start = _logp_per_token(collate, examples)
+        facts = train(
+            student,
+            collate,
+            examples,
+            validation,
+            _objective(config, teachers),
+            config,
+            seed=context.recipe.seed,
+            folder=folder,
+            floor=start + config.floor,
+        )
     return {
         **facts,
         **measured,

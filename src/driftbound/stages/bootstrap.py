@@ -37,6 +37,7 @@ def run(context: Context) -> dict[str, Any]:
     """
     from driftbound.learning import models
     from driftbound.learning.families import collator_for
+    from driftbound.learning.tower import kept_features
     from driftbound.learning.trainer import Bootstrapping
     from driftbound.learning.training import examine, train
 
@@ -51,16 +52,18 @@ def run(context: Context) -> dict[str, Any]:
     collate.columns = tuple(teacher.name for teacher in context.recipe.teachers)
     validation = _examples(context, "validation")
     examples, validation, measured = examine(student.model, collate, examples, validation, verb="bootstrap")
-    facts = train(
-        student,
-        collate,
-        examples,
-        validation,
-        Bootstrapping(),
-        config,
-        seed=context.recipe.seed,
-        folder=folder,
-    )
+    again = models.tower_is_frozen(config) and config.epochs > 1
+    with kept_features(student.model, config.tower_cache_mb if again else 0):
+        facts = train(
+            student,
+            collate,
+            examples,
+            validation,
+            Bootstrapping(),
+            config,
+            seed=context.recipe.seed,
+            folder=folder,
+        )
     answers = sum(candidate is not None for example in examples for candidate in example.candidates)
     return {**facts, **measured, "answers": answers}
 
