@@ -112,7 +112,9 @@ def check_scorable(model: Any, batch: dict[str, Tensor]) -> None:
             )
     if "branch" not in batch:
         return
-    reason = why_not_packed(model, longest=int(batch["position_ids"].max()) + 1)
+    # only where it matters: on a GPU this waits for everything before it
+    longest = None if _unscaled_length(text) is None else int(batch["position_ids"].max()) + 1
+    reason = why_not_packed(model, longest)
     if not reason and (batch["position_ids"].dim() == 3) != (prompt_positions(model) is not None):
         reason = "the batch has not the model's kind of positions"
     if reason:

@@ -1,6 +1,8 @@
 """Log-probabilities of answers: one sum per candidate, in float32."""
 
+import functools
 from collections.abc import Callable
+from types import MethodType
 from typing import Any, NamedTuple
 
 import torch
@@ -11,10 +13,13 @@ from torch.utils.checkpoint import checkpoint
 from driftbound.learning.families import check_head, check_scorable
 from driftbound.learning.packing import branch_mask
 
-_OURS = frozenset(
+OURS = frozenset(
     {"at", "target", "token_weights", "slot", "segment", "branch", "valid", "log_weights", "reference"}
 )
-"""What the collator adds for us; everything else of a batch goes to the model."""
+"""What the collator adds for us; everything else of a batch is the model's own."""
+_INSIDE = frozenset({"at", "target", "segment", "branch"})
+"""What of that the forward needs. All integers: wrappers cast what has a fraction to bfloat16."""
+_EARLIER = "forward_without_scoring"
 _LOGITS = 2**24
 """How many logits are held at once; more are computed in parts, and again when going backward."""
 
@@ -33,21 +38,12 @@ class Scores(NamedTuple):
 def score(model: Any, batch: dict[str, Tensor]) -> Scores:
     """Score every candidate of a batch; with gradient where enabled.
 
+    ``model`` may be wrapped (DDP, FSDP2, DeepSpeed, adapters); then ``install`` came before the wrapping.
     Logits are computed for the tokens that are scored, never for prompts, images or padding. Raises
     ``ModelError`` for a model that cannot be scored this way, or not when packed (see ``families``).
     """
-    check_scorable(model, batch)
-    inputs = {name: value for name, value in batch.items() if name not in _OURS}
-    if "branch" in batch:
-        inputs["attention_mask"] = branch_mask(batch["segment"], batch["branch"])
-    hidden, logits = _forward(model, inputs)
-    head = model.get_output_embeddings()
-    check_head(model, head(hidden[:1, -1]), logits[:1, -1])
-    row, position = batch["at"].unbind(1)
-    # not hidden[row, position]: a prompt's last token is there for every answer, and going backward threads
-    # would add them up in any order
-    foretelling = embedding(row * hidden.shape[1] + position, hidden.flatten(0, 1))
-    token = _token_logps(head, foretelling, batch["target"])
+    install(model)
+    token = model(**{name: value for name, value in batch.items() if name in _INSIDE or name not in OURS})
     shape, slot = batch["valid"].shape, batch["slot"]
 
     def sums(values: Tensor) -> Tensor:
@@ -56,8 +52,56 @@ def score(model: Any, batch: dict[str, Tensor]) -> Scores:
     return Scores(sums(token * batch["token_weights"]), sums(token.detach()), sums(torch.ones_like(slot)))
 
 
-def _forward(model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """What the decoder hands to the head, (R, T, D), from one ordinary forward of the whole model.
+def install(model: Any) -> None:
+    """Teach the model's own forward to score, once: a call that brings ``at`` returns log-probabilities.
+
+    Parameters are whole, gathered and cast only inside the forward that a wrapper calls. Every other call
+    is the stock one. Copies, ``save_pretrained`` and ``generate`` do not see the difference.
+    """
+    model = getattr(model, "module", model)
+    inner = model.get_base_model() if hasattr(model, "peft_config") else model
+    if _EARLIER not in vars(inner):
+        setattr(inner, _EARLIER, vars(inner).get("forward"))  # of accelerate, where layers are spread out
+        inner.forward = MethodType(_scoring(type(inner)), inner)
+
+
+@functools.cache
+def _scoring(kind: type) -> Callable[..., Any]:
+    """The forward of a class, with its signature, which ``generate`` looks at. Holds no model."""
+
+    @functools.wraps(kind.forward)  # type: ignore[attr-defined]
+    def forward(self: Any, *args: Any, **given: Any) -> Any:
+        if "at" not in given:
+            return _stock(self)(*args, **given)
+        return _scored(self, {name: value for name, value in given.items() if value is not None})
+
+    return forward
+
+
+def _stock(model: Any) -> Callable[..., Any]:
+    return vars(model)[_EARLIER] or MethodType(type(model).forward, model)
+
+
+def _scored(model: Any, given: dict[str, Tensor]) -> Tensor:
+    """Log-probability of each of S targets, (S,): whole forward of the model, then its head in parts."""
+    check_scorable(model, given)
+    inputs = {name: value for name, value in given.items() if name not in _INSIDE}
+    if "branch" in given:
+        inputs["attention_mask"] = branch_mask(given["segment"], given["branch"])
+    hidden, logits = _hidden(model, inputs)
+    head = model.get_output_embeddings()
+    check_head(model, head(hidden[:1, -1]), logits[:1, -1])
+    row, position = given["at"].unbind(1)
+    # not hidden[row, position]: a prompt's last token is there for every answer, and going backward threads
+    # would add them up in any order
+    foretelling = embedding(row * hidden.shape[1] + position, hidden.flatten(0, 1))
+    # from the configuration: a head that is sharded (ZeRO-3) has no shape
+    words = model.config.get_text_config(decoder=True).vocab_size
+    return _token_logps(head, foretelling, given["target"], max(1, _LOGITS // words))
+
+
+def _hidden(model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """What the decoder hands to the head, (R, T, D), from one stock forward of the whole model.
 
     With it the model's own logits of the last tokens, (R, 1, V), where it can leave out the others.
     """
@@ -68,21 +112,20 @@ def _forward(model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
 
     handle = model.get_decoder().register_forward_hook(catch)
     try:
-        logits = model(**inputs, use_cache=False, logits_to_keep=1).logits
+        logits = _stock(model)(**inputs, use_cache=False, logits_to_keep=1).logits
     finally:
         handle.remove()
     return caught[0], logits
 
 
-def _token_logps(head: Callable[[Tensor], Tensor], hidden: Tensor, target: Tensor) -> Tensor:
-    """Log-probability of each target under its hidden state, (S,), in float32 or better."""
+def _token_logps(head: Callable[[Tensor], Tensor], hidden: Tensor, target: Tensor, size: int) -> Tensor:
+    """Log-probability of each target under its hidden state, (S,), in float32 or better; ``size`` at once."""
 
     def part(some: Tensor, wanted: Tensor) -> Tensor:
         logits = head(some)
         logits = logits if logits.dtype == torch.float64 else logits.float()
         return torch.gather(logits, 1, wanted[:, None])[:, 0] - torch.logsumexp(logits, dim=1)
 
-    size = max(1, _LOGITS // head.weight.shape[0])  # type: ignore[attr-defined]
     if len(target) <= size or not torch.is_grad_enabled():
         parts = [part(h, t) for h, t in zip(hidden.split(size), target.split(size), strict=True)]
     else:
