@@ -1,7 +1,8 @@
 """Log-probabilities of answers: one sum per candidate, in float32."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import MethodType
 from typing import Any, NamedTuple
 
@@ -83,39 +84,45 @@ def _stock(model: Any) -> Callable[..., Any]:
 
 
 def _scored(model: Any, given: dict[str, Tensor]) -> Tensor:
-    """Log-probability of each of S targets, (S,): whole forward of the model, then its head in parts."""
+    """Log-probability of each of S targets, (S,): one stock forward whose head does not make logits.
+
+    The head is called once, by the model, as wrappers of it expect; what it is handed is (R, T, D).
+    """
     check_scorable(model, given)
     inputs = {name: value for name, value in given.items() if name not in _INSIDE}
     if "branch" in given:
         inputs["attention_mask"] = branch_mask(given["segment"], given["branch"])
-    hidden, logits = _hidden(model, inputs)
     head = model.get_output_embeddings()
-    check_head(model, head(hidden[:1, -1]), logits[:1, -1])
     row, position = given["at"].unbind(1)
-    # not hidden[row, position]: a prompt's last token is there for every answer, and going backward threads
-    # would add them up in any order
-    foretelling = embedding(row * hidden.shape[1] + position, hidden.flatten(0, 1))
     # from the configuration: a head that is sharded (ZeRO-3) has no shape
-    words = model.config.get_text_config(decoder=True).vocab_size
-    return _token_logps(head, foretelling, given["target"], max(1, _LOGITS // words))
+    size = max(1, _LOGITS // model.config.get_text_config(decoder=True).vocab_size)
+    found: list[Tensor] = []
+
+    def instead(hidden: Tensor, *_: Any) -> Tensor:
+        # not hidden[row, position]: a prompt's last token is there for every answer, and going backward
+        # threads would add them up in any order
+        foretelling = embedding(row * hidden.shape[1] + position, hidden.flatten(0, 1))
+        found.append(_token_logps(logits_of, foretelling, given["target"], size)[None, :, None])
+        return found[0]
+
+    with _in_place_of_forward(head, instead) as logits_of:
+        own = _stock(model)(**inputs, use_cache=False).logits
+    check_head(model, found, own)
+    return found[0][0, :, 0]
 
 
-def _hidden(model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """What the decoder hands to the head, (R, T, D), from one stock forward of the whole model.
-
-    With it the model's own logits of the last tokens, (R, 1, V), where it can leave out the others.
-    """
-    caught: list[Tensor] = []
-
-    def catch(module: Any, given: Any, output: Any) -> None:
-        caught.append(output.last_hidden_state)
-
-    handle = model.get_decoder().register_forward_hook(catch)
+@contextmanager
+def _in_place_of_forward(module: Any, function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Have a module do something else where its forward is called; yields what it did before."""
+    before = vars(module).get("forward")
+    stock = module.forward
+    module.forward = function
     try:
-        logits = _stock(model)(**inputs, use_cache=False, logits_to_keep=1).logits
+        yield stock
     finally:
-        handle.remove()
-    return caught[0], logits
+        del module.forward
+        if before is not None:
+            module.forward = before
 
 
 def _token_logps(head: Callable[[Tensor], Tensor], hidden: Tensor, target: Tensor, size: int) -> Tensor:
