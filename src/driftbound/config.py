@@ -101,9 +101,9 @@ class TrainingConfig(_Table):
 
     epochs: float = Field(1.0, gt=0)
     groups_per_step: int = Field(8, ge=1)
-    """Cases per optimiser step; each brings all its trajectories."""
+    """Cases per optimiser step, of all processes together; each brings all its trajectories."""
     groups_per_forward: int = Field(8, ge=1)
-    """Cases per forward pass; the rest is accumulated. Must divide ``groups_per_step``."""
+    """Cases per forward pass of one process; the rest is accumulated. Must divide ``groups_per_step``."""
     learning_rate: float = Field(1e-4, gt=0)
     warmup: float = Field(0.05, ge=0, lt=1)
     """Share of the steps."""
@@ -191,6 +191,21 @@ class ReportConfig(_Table):
     cases: int = Field(12, ge=1)
 
 
+class LaunchConfig(_Table):
+    """How both trainings are started in several processes (docs/distributed.md); without it, in one."""
+
+    config: str = ""
+    """``ddp``, ``fsdp2``, ``zero2``, ``zero3``, or the path of a configuration of accelerate."""
+    processes: int = Field(1, ge=1)
+    """One per GPU."""
+
+    @model_validator(mode="after")
+    def _both(self) -> "LaunchConfig":
+        if (self.config == "") != (self.processes == 1):
+            raise ValueError("give both config and processes, of which 2 or more, or neither")
+        return self
+
+
 class Recipe(_Table):
     """One run, from cases to report."""
 
@@ -198,6 +213,7 @@ class Recipe(_Table):
     seed: int = Field(0, ge=0)
     threads: int = Field(0, ge=0)
     """CPU threads for torch; 0 leaves the choice to torch."""
+    launch: LaunchConfig = LaunchConfig()
     domain: DomainConfig = DomainConfig()
     teachers: tuple[TeacherConfig, ...] = Field(min_length=1)
     collect: CollectConfig = CollectConfig()
@@ -213,6 +229,16 @@ class Recipe(_Table):
         names = [teacher.name for teacher in self.teachers]
         if len(set(names)) < len(names):
             raise ValueError("two teachers have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _shares(self) -> "Recipe":
+        for verb, stage in (("bootstrap", self.bootstrap), ("align", self.align)):
+            if stage.groups_per_step % (self.launch.processes * stage.groups_per_forward):
+                raise ValueError(
+                    f"launch.processes {self.launch.processes} x {verb}.groups_per_forward "
+                    f"{stage.groups_per_forward} must divide {verb}.groups_per_step {stage.groups_per_step}"
+                )
         return self
 
     @classmethod

@@ -15,9 +15,12 @@ from driftbound.learning.families import check_head, check_scorable
 from driftbound.learning.packing import branch_mask
 
 OURS = frozenset(
-    {"at", "target", "token_weights", "slot", "segment", "branch", "valid", "log_weights", "reference"}
+    {
+        *("at", "target", "token_weights", "slot", "segment", "branch"),
+        *("valid", "log_weights", "reference", "counts"),
+    }
 )
-"""What the collator adds for us; everything else of a batch is the model's own."""
+"""What collator and loader add for us; everything else of a batch is the model's own."""
 _INSIDE = frozenset({"at", "target", "segment", "branch"})
 """What of that the forward needs. All integers: wrappers cast what has a fraction to bfloat16."""
 _EARLIER = "forward_without_scoring"
@@ -63,14 +66,15 @@ def install(model: Any) -> None:
     inner = model.get_base_model() if hasattr(model, "peft_config") else model
     if _EARLIER not in vars(inner):
         setattr(inner, _EARLIER, vars(inner).get("forward"))  # of accelerate, where layers are spread out
-        inner.forward = MethodType(_scoring(type(inner)), inner)
+        kind: Any = type(inner)
+        inner.forward = MethodType(_scoring(kind), inner)
 
 
 @functools.cache
-def _scoring(kind: type) -> Callable[..., Any]:
+def _scoring(kind: Any) -> Callable[..., Any]:
     """The forward of a class, with its signature, which ``generate`` looks at. Holds no model."""
 
-    @functools.wraps(kind.forward)  # type: ignore[attr-defined]
+    @functools.wraps(kind.forward)
     def forward(self: Any, *args: Any, **given: Any) -> Any:
         if "at" not in given:
             return _stock(self)(*args, **given)
