@@ -52,11 +52,16 @@ def two(folder) -> dict:
 
 
 def metrics(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    """Without the epoch, which transformers counts in batches of one process."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "epoch"} for row in rows]
 
 
 def assert_same(found: Path, expected: Path, tolerance=1e-5) -> None:
-    """Loss, gradient and every mean of every step and of the validation; and the trained weights."""
+    """Loss, gradient and every mean of every step and of the validation; and the trained weights.
+
+    But a key's bias: its gradient is 0 but for rounding, which Adam makes into steps of full length.
+    """
     rows, wanted = metrics(found), metrics(expected)
     assert len(rows) == len(wanted) > 2
     assert rows[-1].pop("validation") == pytest.approx(wanted[-1].pop("validation"), rel=1e-4)
@@ -66,7 +71,8 @@ def assert_same(found: Path, expected: Path, tolerance=1e-5) -> None:
     trained = load_file(found / "student" / "model.safetensors")
     assert weights.keys() == trained.keys()
     for name, value in weights.items():
-        torch.testing.assert_close(trained[name], value, rtol=0, atol=tolerance, msg=name)
+        if not name.endswith("k_proj.bias"):
+            torch.testing.assert_close(trained[name], value, rtol=0, atol=tolerance, msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +100,7 @@ def test_trained_weights_have_moved(folder, one):
 def test_the_trainer_for_everyone_in_two_processes(folder, two):
     """Same order of rows, same losses, same evaluation of three rows, of which nobody has two."""
     history = worker.with_everyones_trainer(folder, folder / "one" / "everyone")
-    clocks = ("runtime", "per_second", "total_flos", "train_loss")
+    clocks = ("runtime", "per_second", "total_flos", "train_loss", "epoch")
 
     def numbers(rows):
         return [{k: v for k, v in row.items() if not any(word in k for word in clocks)} for row in rows]
@@ -171,7 +177,9 @@ def test_a_launched_stage_that_is_killed_goes_on(folder, two, tmp_path, capfd):
     assert not (stage / "launch").exists()
     assert_same(stage, folder / "two" / "run" / "3-bootstrap", 1e-6)
     alone = worker.stage_context(tmp_path / "alone", folder)
-    assert bootstrap.run(alone) == pytest.approx(facts | {"validation": pytest.approx(facts["validation"])})
+    own = bootstrap.run(alone)
+    assert own.pop("validation") == pytest.approx(facts.pop("validation"), rel=1e-5)
+    assert own == facts
     assert_same(stage, alone.folder.stage("bootstrap"), 1e-5)
 
 

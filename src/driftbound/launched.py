@@ -35,6 +35,7 @@ def main(folder: Path) -> None:
         facts: dict[str, Any] = import_module(f"driftbound.stages.{job['verb']}").run(context)
         if processes.leads():
             atomic_write_text(folder / FACTS, json.dumps(facts))
+        processes.part()
 
 
 @contextmanager

@@ -50,7 +50,9 @@ class MultiStreamConfig(TrainingArguments):
         super().__post_init__()
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False
+        stage = getattr(self.deepspeed_plugin, "zero_stage", 0)
         wrong = {
+            "ZeRO-3 takes the model apart before its reference is known; use FSDP2 or ZeRO-2": stage == 3,
             f"objective is {self.objective!r}; known: {', '.join(LOSSES)}": self.objective not in LOSSES,
             f"beta is {self.beta}; it must be above 0": self.beta <= 0,
             f"anchor is {self.anchor}; it must be 0 or more": self.anchor < 0,

@@ -56,6 +56,13 @@ def wait() -> None:
         distributed.barrier()
 
 
+def part() -> None:
+    """Part from the others, when all are done: one that just ends may take others down with it."""
+    if count() > 1:
+        wait()
+        distributed.destroy_process_group()
+
+
 def added(values: Sequence[float], device: torch.device) -> list[float]:
     """Each value summed over all processes; as many values must come from each."""
     if count() == 1 or not values:
