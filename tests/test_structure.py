@@ -19,7 +19,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 HEAVY = ("torch", "transformers", "peft", "accelerate")
 
 FLOOR = {
-    **dict.fromkeys(("errors", "records", "protocols", "config", "progress"), 0),
+    **dict.fromkeys(("errors", "records", "protocols", "config", "progress", "strict_yaml"), 0),
     **dict.fromkeys(("store", "statistics", "endpoints"), 1),
     **dict.fromkeys(("domains", "teachers", "measure", "consensus", "learning"), 2),
     **dict.fromkeys(("evaluation", "report", "phantom_base"), 2),

@@ -8,32 +8,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from driftbound.errors import ConfigError
+from driftbound.strict_yaml import StrictLoader, TwiceError
 
 SCRIPTED = "scripted"
 """Value of ``base_url`` for the domain's own scripted teachers, served on loopback."""
-
-
-class _TwiceError(yaml.YAMLError):
-    """A key that stands twice in one table."""
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a repeated key is an error; PyYAML would silently take the last.
-
-    Looked at while the table is parsed: later, merge keys (``<<``) have added theirs to it.
-    """
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        first: dict[str, int] = {}
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            line = key.start_mark.line + 1
-            if key.value in first:
-                raise _TwiceError(f"line {line}: key {key.value!r} stands in line {first[key.value]} already")
-            first[key.value] = line
-        return node
 
 
 class _Table(BaseModel):
@@ -252,8 +230,8 @@ class Recipe(_Table):
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read ({error}). Name an existing recipe.") from None
         try:
-            given = yaml.load(text, Loader=_Loader)
-        except _TwiceError as error:
+            given = yaml.load(text, Loader=StrictLoader)
+        except TwiceError as error:
             raise ConfigError(f"{path}: {error}. Keep one of them.") from None
         except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError
             line = str(error).replace("\n", " ")
