@@ -321,17 +321,20 @@ def test_models_that_cap_or_scale_their_logits_are_refused(name):
 
 def test_other_families_are_scored_only_where_the_head_gives_the_logits():
     """Whatever a model that no test knows does behind its head: seen in its own logits."""
-    model = hf.GPT2LMHeadModel(hf.GPT2Config(n_layer=1, n_embd=32, n_head=2, vocab_size=64)).double().eval()
+    factor = 1
+
+    class Scaled(hf.GPT2LMHeadModel):
+        def forward(self, **given):
+            output = super().forward(**given)
+            output.logits = factor * output.logits
+            return output
+
+    model = Scaled(hf.GPT2Config(n_layer=1, n_embd=32, n_head=2, vocab_size=64)).double().eval()
     collate = tiny.Collator(processor=tiny.PROCESSOR, max_length=512)
     collate.made = ({"input_ids": torch.tensor([[2, 5, 7]])}, {"input_ids": torch.tensor([[2, 8]])})
     batch = batch_of(collate)
     logps = score(model, batch).logps
-
-    def twice(module, given, output):
-        output.logits = 2 * output.logits
-        return output
-
-    model.register_forward_hook(twice)
+    factor = 2
     with pytest.raises(ModelError, match="gpt2 caps or scales"):
         score(model, batch)
     assert bool((logps[0] < 0).all())

@@ -8,32 +8,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from driftbound.errors import ConfigError
+from driftbound.strict_yaml import StrictLoader, TwiceError
 
 SCRIPTED = "scripted"
 """Value of ``base_url`` for the domain's own scripted teachers, served on loopback."""
-
-
-class _TwiceError(yaml.YAMLError):
-    """A key that stands twice in one table."""
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a repeated key is an error; PyYAML would silently take the last.
-
-    Looked at while the table is parsed: later, merge keys (``<<``) have added theirs to it.
-    """
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        first: dict[str, int] = {}
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            line = key.start_mark.line + 1
-            if key.value in first:
-                raise _TwiceError(f"line {line}: key {key.value!r} stands in line {first[key.value]} already")
-            first[key.value] = line
-        return node
 
 
 class _Table(BaseModel):
@@ -101,9 +79,9 @@ class TrainingConfig(_Table):
 
     epochs: float = Field(1.0, gt=0)
     groups_per_step: int = Field(8, ge=1)
-    """Cases per optimiser step; each brings all its trajectories."""
+    """Cases per optimiser step, of all processes together; each brings all its trajectories."""
     groups_per_forward: int = Field(8, ge=1)
-    """Cases per forward pass; the rest is accumulated. Must divide ``groups_per_step``."""
+    """Cases per forward pass of one process; the rest is accumulated. Must divide ``groups_per_step``."""
     learning_rate: float = Field(1e-4, gt=0)
     warmup: float = Field(0.05, ge=0, lt=1)
     """Share of the steps."""
@@ -197,6 +175,21 @@ class ReportConfig(_Table):
     cases: int = Field(12, ge=1)
 
 
+class LaunchConfig(_Table):
+    """How both trainings are started in several processes (docs/distributed.md); without it, in one."""
+
+    config: str = ""
+    """``ddp``, ``fsdp2``, ``zero2``, ``zero3``, or the path of a configuration of accelerate."""
+    processes: int = Field(1, ge=1)
+    """One per GPU."""
+
+    @model_validator(mode="after")
+    def _both(self) -> "LaunchConfig":
+        if (self.config == "") != (self.processes == 1):
+            raise ValueError("give both config and processes, of which 2 or more, or neither")
+        return self
+
+
 class Recipe(_Table):
     """One run, from cases to report."""
 
@@ -204,6 +197,7 @@ class Recipe(_Table):
     seed: int = Field(0, ge=0)
     threads: int = Field(0, ge=0)
     """CPU threads for torch; 0 leaves the choice to torch."""
+    launch: LaunchConfig = LaunchConfig()
     domain: DomainConfig = DomainConfig()
     teachers: tuple[TeacherConfig, ...] = Field(min_length=1)
     collect: CollectConfig = CollectConfig()
@@ -221,6 +215,16 @@ class Recipe(_Table):
             raise ValueError("two teachers have the same name")
         return self
 
+    @model_validator(mode="after")
+    def _shares(self) -> "Recipe":
+        for verb, stage in (("bootstrap", self.bootstrap), ("align", self.align)):
+            if stage.groups_per_step % (self.launch.processes * stage.groups_per_forward):
+                raise ValueError(
+                    f"launch.processes {self.launch.processes} x {verb}.groups_per_forward "
+                    f"{stage.groups_per_forward} must divide {verb}.groups_per_step {stage.groups_per_step}"
+                )
+        return self
+
     @classmethod
     def read(cls, path: Path) -> "Recipe":
         """Read and validate a recipe file.
@@ -232,8 +236,8 @@ class Recipe(_Table):
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read ({error}). Name an existing recipe.") from None
         try:
-            given = yaml.load(text, Loader=_Loader)
-        except _TwiceError as error:
+            given = yaml.load(text, Loader=StrictLoader)
+        except TwiceError as error:
             raise ConfigError(f"{path}: {error}. Keep one of them.") from None
         except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError
             line = str(error).replace("\n", " ")

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 
-from driftbound.config import SCRIPTED, Recipe
+from driftbound import launching
+from driftbound.config import SCRIPTED, LaunchConfig, Recipe
 from driftbound.domains.registry import load_domain
 from driftbound.errors import ConfigError, ModelError
 from driftbound.phantom_base import resolve_base
@@ -116,8 +117,11 @@ def _machine(runs: Path) -> Iterator[Check]:
         _writable(place),
         "Choose another --runs folder.",
     )
-    gpu = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
-    yield Check("gpu", "found" if gpu else "none found; the demo needs none", None)
+    yield Check("gpu", "found" if _gpu() else "none found; the demo needs none", None)
+
+
+def _gpu() -> bool:
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
 def _writable(place: Path) -> bool:
@@ -170,6 +174,19 @@ def _recipe(path: Path) -> Iterator[Check]:
             cure = f"Set the variable {teacher.api_key_env}."
             yield Check(teacher.name, f"{host}, key set: no", False, cure)
     yield _base(recipe.bootstrap.base)
+    if recipe.launch.config:
+        yield _launch(recipe.launch)
+
+
+def _launch(launch: LaunchConfig) -> Check:
+    """Whether the trainings can be started as the recipe says; by files, not by starting them."""
+    try:
+        kind = launching.check(launch)
+    except ConfigError as error:
+        return Check("launch", str(error), False)
+    if kind in ("FSDP", "DEEPSPEED") and not _gpu():
+        return Check("launch", f"{launch.config} needs GPUs", False, "Take launch.config: ddp.")
+    return Check("launch", f"{launch.config} in {launch.processes} processes", True)
 
 
 def _base(name: str) -> Check:

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from driftbound import launching
 from driftbound.config import Recipe
 from driftbound.domains.registry import load_domain
 from driftbound.errors import ConfigError, StoreError
@@ -50,7 +51,8 @@ HOW = frozenset(
         "align.save_steps",
     }
 )
-"""Keys that say how the work is done, not what comes out: changing them (or ``threads``) redoes nothing."""
+"""Keys that say how the work is done, not what comes out: changing them (or ``threads``, or ``launch``)
+redoes nothing."""
 
 
 class Stage(Protocol):
@@ -75,6 +77,7 @@ def run(
     """
     _check_options(name, start, only, force)
     domain = load_domain(recipe.domain, recipe.seed)
+    launching.check(recipe.launch)
     check_checkpoint(resolve_base(recipe.bootstrap.base))  # now, not when the teachers have been paid
     context = Context(recipe, RunFolder(runs / (name or recipe.name)), domain)
     with disk_errors(context.folder.root), _locked(context.folder.root):
@@ -181,7 +184,8 @@ def _run_stage(context: Context, verb: str, sensitivity: str, *, only: str) -> N
     plan.write(folder, seconds=spent)
     started = time.monotonic()
     try:
-        facts = module.run(context)
+        launched = launching.launched(context.recipe.launch, verb)
+        facts = launching.run(verb, context) if launched else module.run(context)
     except BaseException:
         plan.write(folder, seconds=spent + time.monotonic() - started)
         raise

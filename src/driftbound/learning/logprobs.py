@@ -1,6 +1,9 @@
 """Log-probabilities of answers: one sum per candidate, in float32."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import MethodType
 from typing import Any, NamedTuple
 
 import torch
@@ -13,21 +16,16 @@ from driftbound.learning.families import check_head, check_scorable
 from driftbound.learning.packing import branch_mask
 from driftbound.learning.tower import showing
 
-_OURS = frozenset(
+OURS = frozenset(
     {
-        "at",
-        "target",
-        "token_weights",
-        "slot",
-        "segment",
-        "branch",
-        "shown",
-        "valid",
-        "log_weights",
-        "reference",
+        *("at", "target", "token_weights", "slot", "segment", "branch", "shown"),
+        *("valid", "log_weights", "reference", "counts"),
     }
 )
-"""What the collator adds for us; everything else of a batch goes to the model."""
+"""What collator and loader add for us; everything else of a batch is the model's own."""
+_INSIDE = frozenset({"at", "target", "segment", "branch", "shown"})
+"""What of that the forward needs. No fractions: wrappers cast those to bfloat16."""
+_EARLIER = "forward_without_scoring"
 _LOGITS = 2**24
 """How many logits are held at once; more are computed in parts, and again when going backward."""
 
@@ -46,27 +44,14 @@ class Scores(NamedTuple):
 def score(model: Any, batch: dict[str, Any]) -> Scores:
     """Score every candidate of a batch; with gradient where enabled.
 
+    ``model`` may be wrapped (DDP, FSDP2, DeepSpeed, adapters); then ``install`` came before the wrapping.
     Logits are computed for the tokens that are scored, never for prompts, images or padding. Raises
     ``ModelError`` for a model that cannot be scored this way, or not when packed (see ``families``).
     """
     if "parts" in batch:
-        found = [score(model, part | {"valid": batch["valid"]}) for part in batch["parts"]]
-        return Scores(*(torch.stack(each).sum(0) for each in zip(*found, strict=True)))
-    check_scorable(model, batch)
-    inputs = {name: value for name, value in batch.items() if name not in _OURS}
-    if "branch" in batch:
-        blocks = model.get_decoder().config._attn_implementation == BRANCHES
-        make = branch_layout if blocks else branch_mask
-        inputs["attention_mask"] = make(batch["segment"], batch["branch"])
-    with showing(model, batch.get("shown")):
-        hidden, logits = _forward(model, inputs)
-    head = model.get_output_embeddings()
-    check_head(model, head(hidden[:1, -1]), logits[:1, -1])
-    row, position = batch["at"].unbind(1)
-    # not hidden[row, position]: a prompt's last token is there for every answer, and going backward threads
-    # would add them up in any order
-    foretelling = embedding(row * hidden.shape[1] + position, hidden.flatten(0, 1))
-    token = _token_logps(head, foretelling, batch["target"])
+        return together([score(model, part | {"valid": batch["valid"]}) for part in batch["parts"]])
+    install(model)
+    token = model(**{name: value for name, value in batch.items() if name in _INSIDE or name not in OURS})
     shape, slot = batch["valid"].shape, batch["slot"]
 
     def sums(values: Tensor) -> Tensor:
@@ -75,33 +60,95 @@ def score(model: Any, batch: dict[str, Any]) -> Scores:
     return Scores(sums(token * batch["token_weights"]), sums(token.detach()), sums(torch.ones_like(slot)))
 
 
-def _forward(model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """What the decoder hands to the head, (R, T, D), from one ordinary forward of the whole model.
+def together(scores: Sequence[Scores]) -> Scores:
+    """Of parts of one batch: each candidate stands in one, and has 0 in the others."""
+    return Scores(*(torch.stack(each).sum(0) for each in zip(*scores, strict=True)))
 
-    With it the model's own logits of the last tokens, (R, 1, V), where it can leave out the others.
+
+def install(model: Any) -> None:
+    """Teach the model's own forward to score, once: a call that brings ``at`` returns log-probabilities.
+
+    Parameters are whole, gathered and cast only inside the forward that a wrapper calls. Every other call
+    is the stock one. Copies, ``save_pretrained`` and ``generate`` do not see the difference.
     """
-    caught: list[Tensor] = []
+    model = getattr(model, "module", model)
+    inner = model.get_base_model() if hasattr(model, "peft_config") else model
+    if _EARLIER not in vars(inner):
+        setattr(inner, _EARLIER, vars(inner).get("forward"))  # of accelerate, where layers are spread out
+        kind: Any = type(inner)
+        inner.forward = MethodType(_scoring(kind), inner)
 
-    def catch(module: Any, given: Any, output: Any) -> None:
-        caught.append(output.last_hidden_state)
 
-    handle = model.get_decoder().register_forward_hook(catch)
+@functools.cache
+def _scoring(kind: Any) -> Callable[..., Any]:
+    """The forward of a class, with its signature, which ``generate`` looks at. Holds no model."""
+
+    @functools.wraps(kind.forward)
+    def forward(self: Any, *args: Any, **given: Any) -> Any:
+        if "at" not in given:
+            return _stock(self)(*args, **given)
+        return _scored(self, {name: value for name, value in given.items() if value is not None})
+
+    return forward
+
+
+def _stock(model: Any) -> Callable[..., Any]:
+    return vars(model)[_EARLIER] or MethodType(type(model).forward, model)
+
+
+def _scored(model: Any, given: dict[str, Any]) -> Tensor:
+    """Log-probability of each of S targets, (S,): one stock forward whose head does not make logits.
+
+    The head is called once, by the model, as wrappers of it expect; what it is handed is (R, T, D).
+    """
+    check_scorable(model, given)
+    inputs = {name: value for name, value in given.items() if name not in _INSIDE}
+    if "branch" in given:
+        blocks = model.config.get_text_config(decoder=True)._attn_implementation == BRANCHES
+        inputs["attention_mask"] = (branch_layout if blocks else branch_mask)(
+            given["segment"], given["branch"]
+        )
+    head = model.get_output_embeddings()
+    row, position = given["at"].unbind(1)
+    # from the configuration: a head that is sharded (ZeRO-3) has no shape
+    size = max(1, _LOGITS // model.config.get_text_config(decoder=True).vocab_size)
+    found: list[Tensor] = []
+
+    def instead(hidden: Tensor, *_: Any) -> Tensor:
+        # not hidden[row, position]: a prompt's last token is there for every answer, and going backward
+        # threads would add them up in any order
+        foretelling = embedding(row * hidden.shape[1] + position, hidden.flatten(0, 1))
+        found.append(_token_logps(logits_of, foretelling, given["target"], size)[None, :, None])
+        return found[0]
+
+    with showing(model, given.get("shown")), _in_place_of_forward(head, instead) as logits_of:
+        own = _stock(model)(**inputs, use_cache=False).logits
+    check_head(model, found, own)
+    return found[0][0, :, 0]
+
+
+@contextmanager
+def _in_place_of_forward(module: Any, function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Have a module do something else where its forward is called; yields what it did before."""
+    before = vars(module).get("forward")
+    stock = module.forward
+    module.forward = function
     try:
-        logits = model(**inputs, use_cache=False, logits_to_keep=1).logits
+        yield stock
     finally:
-        handle.remove()
-    return caught[0], logits
+        del module.forward
+        if before is not None:
+            module.forward = before
 
 
-def _token_logps(head: Callable[[Tensor], Tensor], hidden: Tensor, target: Tensor) -> Tensor:
-    """Log-probability of each target under its hidden state, (S,), in float32 or better."""
+def _token_logps(head: Callable[[Tensor], Tensor], hidden: Tensor, target: Tensor, size: int) -> Tensor:
+    """Log-probability of each target under its hidden state, (S,), in float32 or better; ``size`` at once."""
 
     def part(some: Tensor, wanted: Tensor) -> Tensor:
         logits = head(some)
         logits = logits if logits.dtype == torch.float64 else logits.float()
         return torch.gather(logits, 1, wanted[:, None])[:, 0] - torch.logsumexp(logits, dim=1)
 
-    size = max(1, _LOGITS // head.weight.shape[0])  # type: ignore[attr-defined]
     if len(target) <= size or not torch.is_grad_enabled():
         parts = [part(h, t) for h, t in zip(hidden.split(size), target.split(size), strict=True)]
     else:

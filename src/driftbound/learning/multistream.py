@@ -15,17 +15,16 @@ from transformers.trainer_utils import speed_metrics
 
 from driftbound.config import AlignConfig
 from driftbound.errors import ModelError, StoreError, TrainingError, boundary
-from driftbound.learning import models
+from driftbound.learning import models, processes
 from driftbound.learning.card import model_card
 from driftbound.learning.families import collator_for
 from driftbound.learning.multistream_config import MultiStreamConfig
 from driftbound.learning.multistream_files import stored, trained
-from driftbound.learning.reference import identity_of, reference_logps
+from driftbound.learning.reference import identity_of, logp_at_start, reference_logps
 from driftbound.learning.rows import Rows
 from driftbound.learning.tower import forget_features, keep_features, tower_is_trained
 from driftbound.learning.trainer import Alignment, GroupTrainer
 from driftbound.learning.training import COMPLETE
-from driftbound.progress import bar, say
 
 
 class MultiStreamTrainer(GroupTrainer):
@@ -80,7 +79,7 @@ class MultiStreamTrainer(GroupTrainer):
         self._refer(args, model if self._ref is None else self._ref, train, *watched)
         floor = -math.inf
         if train is not None and args.floor is not None:
-            floor = _start(self._collate, train) + args.floor
+            floor = logp_at_start(self._collate, train) + args.floor
         set_seed(args.seed)
         self.adapted = peft_config is not None
         model = _adapt(model, peft_config) if self.adapted else model
@@ -155,17 +154,18 @@ class MultiStreamTrainer(GroupTrainer):
             return {name: value for part in parts for name, value in part.items()}
         if not isinstance(rows, Rows):
             rows = self._late(rows, metric_key_prefix)
-        began, loss, size = time(), 0.0, 0
+        began, loss, size = time(), 0.0, 0.0
         training, self._seen = self._seen, {}  # the training's own means go on afterwards
-        self.model.eval()
+        model = self.model_wrapped if self.sharded else self.model
+        model.eval()
         with torch.no_grad():
             for batch in self.get_eval_dataloader(rows):
                 inputs = self._prepare_inputs(batch)
-                size += self.objective.size(inputs)
+                size += self.size(inputs)
                 with self.compute_loss_context_manager():
-                    loss += float(self.compute_loss(self.model, inputs, num_items_in_batch=1))
-        means = {"loss": loss / size} | {name: t / n for name, (t, n) in self._seen.items() if n}
-        self._seen = {}
+                    loss += float(self.compute_loss(model, inputs, num_items_in_batch=1))
+        loss, size = processes.added([loss, size], self.args.device)
+        means = {"loss": loss / size} | self.means()
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in means.items()}
         metrics |= speed_metrics(metric_key_prefix, began, num_samples=len(rows))
         self.log(metrics)
@@ -188,11 +188,20 @@ class MultiStreamTrainer(GroupTrainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write an ordinary checkpoint folder, or with ``peft_config`` the adapter; and a model card."""
-        super().save_model(output_dir, _internal_call)
-        self._write_card(Path(output_dir or self.args.output_dir))
+        folder = output_dir or self.args.output_dir
+        if self.is_fsdp_enabled and not _internal_call:  # the stock way may write shards alone
+            self._save(folder, self.accelerator.get_state_dict(self.model))
+        else:
+            super().save_model(folder, _internal_call)
+        self._write_card(Path(folder))
+        processes.wait()
 
     def save_merged(self, output_dir: str | Path) -> None:
         """Write an ordinary checkpoint folder, adapters folded into the weights of a copy."""
+        if self.sharded:
+            raise TrainingError("the weights lie in several processes. Use save_model, then merge in one.")
+        if not processes.leads():
+            return
         model = self.accelerator.unwrap_model(self.model)
         merged = models.merged(copy.deepcopy(model)) if hasattr(model, "peft_config") else model
         with boundary(StoreError, f"writing {output_dir}", then="Check disk space and permissions."):
@@ -202,6 +211,8 @@ class MultiStreamTrainer(GroupTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """As ``from_pretrained`` reads it, checkpoints of the training too."""
+        if not self.args.should_save:
+            return
         folder = Path(output_dir or self.args.output_dir)
         with boundary(StoreError, f"writing {folder}", then="Check disk space and permissions."):
             self.accelerator.unwrap_model(self.model).save_pretrained(folder, state_dict=state_dict)
@@ -210,10 +221,14 @@ class MultiStreamTrainer(GroupTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
-        (Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}" / COMPLETE).touch()
+        if processes.leads():
+            (Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}" / COMPLETE).touch()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Take up what ``_save`` wrote; every name must be there."""
+        """Take up what ``_save`` wrote; every name must be there. FSDP2 has its own."""
+        if self.is_fsdp_enabled:
+            Trainer._load_from_checkpoint(self, resume_from_checkpoint, model)
+            return
         model = self.accelerator.unwrap_model(self.model)
         found = stored(Path(resume_from_checkpoint), model)
         with torch.no_grad():
@@ -221,7 +236,10 @@ class MultiStreamTrainer(GroupTrainer):
                 parameter.copy_(found[name])
 
     def _load_best_model(self) -> None:
-        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+        if self.sharded:
+            super()._load_best_model()
+        else:
+            self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
     def create_model_card(
         self, model_name: str | None = None, tags: str | list[str] | None = None, **_: Any
@@ -233,6 +251,8 @@ class MultiStreamTrainer(GroupTrainer):
     def _write_card(
         self, folder: Path, title: str | None = None, tags: Sequence[str] = (), adapter: bool | None = None
     ) -> None:
+        if not processes.leads():
+            return
         shown = ("objective", "beta", "anchor", "length_normalised", "max_length", "learning_rate", "seed")
         settings: dict[str, object] = {name: getattr(self.args, name) for name in shown}
         settings |= {"rows": len(self.train_dataset or ()), "steps": self.state.global_step}
@@ -278,21 +298,6 @@ def _arithmetic_of(args: MultiStreamConfig) -> Callable[[], AbstractContextManag
     """The arithmetic of the training, for the reference too: else the first loss is not ln(N+1)."""
     dtype = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
     return lambda: nullcontext() if dtype is None else torch.autocast(args.device.type, dtype)
-
-
-def _start(collate: Any, rows: Rows) -> float:
-    """Mean log p(chosen) per token under the reference; says how many answers are cut."""
-    total, tokens, cut = 0.0, 0, 0
-    with bar("measuring answers", len(rows)) as advance:
-        for example in rows:
-            lengths, room = collate.answer_tokens(example), collate.room(example)
-            total += collate.reference[example.case_id][0]
-            tokens += min(lengths[0], room)
-            cut += sum(length > room for length in lengths)
-            advance()
-    if cut:
-        say(f"{cut} answers are longer than max_length {collate.max_length}; their ends are cut")
-    return total / tokens
 
 
 __all__ = ["MultiStreamConfig", "MultiStreamTrainer"]

@@ -1,11 +1,12 @@
 """Settings of the trainer for everyone: those of transformers, and a few more."""
 
+import os
 from dataclasses import dataclass, field
 
 import torch
 from transformers import TrainingArguments
 
-from driftbound.errors import ConfigError, TrainingError
+from driftbound.errors import ConfigError
 from driftbound.learning import models
 from driftbound.learning.trainer import LOSSES
 
@@ -46,13 +47,18 @@ class MultiStreamConfig(TrainingArguments):
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "A loss that is lost is said."})
 
     def __post_init__(self) -> None:
+        # of several processes on a machine without GPU, transformers would make as many lonely ones
+        if "LOCAL_RANK" in os.environ and not torch.accelerator.is_available():
+            self.use_cpu = True
         if self.bf16 is None:
             usable = torch.cuda.is_available() and not self.use_cpu and not self.fp16
             self.bf16 = usable and models.has_bfloat16(torch.device("cuda"))
         super().__post_init__()
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False
+        stage = getattr(self.deepspeed_plugin, "zero_stage", 0)
         wrong = {
+            "ZeRO-3 takes the model apart before its reference is known; use FSDP2 or ZeRO-2": stage == 3,
             f"objective is {self.objective!r}; known: {', '.join(LOSSES)}": self.objective not in LOSSES,
             f"beta is {self.beta}; it must be above 0": self.beta <= 0,
             f"anchor is {self.anchor}; it must be 0 or more": self.anchor < 0,
@@ -64,6 +70,4 @@ class MultiStreamConfig(TrainingArguments):
         for said, so in wrong.items():
             if so:
                 raise ConfigError(f"MultiStreamConfig: {said}.")
-        if self.world_size > 1:
-            raise TrainingError("trainings run in one process for now. Start without a launcher.")
         self._n_gpu = min(1, self.n_gpu)  # no DataParallel: it splits groups behind our back

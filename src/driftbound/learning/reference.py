@@ -12,10 +12,10 @@ import torch
 from accelerate.utils import send_to_device
 
 from driftbound.errors import CaseError, StoreError, boundary
-from driftbound.learning import models
+from driftbound.learning import models, processes
 from driftbound.learning.collator import Example, MultiStreamCollator, Picture
 from driftbound.learning.logprobs import score
-from driftbound.progress import bar
+from driftbound.progress import bar, say
 from driftbound.store.manifest import sha256_file
 
 
@@ -33,30 +33,37 @@ def reference_logps(
     """Log-probability of every candidate under the frozen ``model``, by case; 0 where there is none.
 
     One line per batch in ``path``: a line that is there is not computed again, and batches are cut the
-    same way each time, so that a resumed pass gives the same numbers. The caller sees to it that
-    ``path`` belongs to this model and these examples (their hash is checked), or names in ``identity``
-    what the numbers depend on (``identity_of``): lines of another identity are left alone, and images
-    count with what is in them. ``arithmetic`` is that of the training; else what the device suggests.
+    same way each time, so that a resumed pass gives the same numbers. Processes share the batches out;
+    each has a file of its own beside ``path``, all are read, whoever wrote them, and all numbers are
+    known to all. The caller sees to it that ``path`` belongs to this model and these examples (their
+    hash is checked), or names in ``identity`` what the numbers depend on (``identity_of``): lines of
+    another identity are left alone, and images count with what is in them. ``arithmetic`` is that of
+    the training; else what the device suggests.
     """
     model.eval()
     within = arithmetic or (lambda: models.arithmetic(model.device))
-    found: dict[str, list[float]] = {}
-    with boundary(StoreError, f"writing {path}", then="Check disk space and permissions."):
+    starts = range(0, len(examples), batch_size)
+    keys = {n: _key(examples[n : n + batch_size], identity) for n in starts}
+    rank = processes.rank()
+    own = path.with_stem(f"{path.stem}.rank{rank}") if rank else path
+    with boundary(StoreError, f"writing {own}", then="Check disk space and permissions."):
+        _cut_off(own)
         done = _read(path)
-        with bar("reference log-probabilities", len(examples)) as advance, path.open("a") as out:
-            for start in range(0, len(examples), batch_size):
-                chunk = examples[start : start + batch_size]
-                key = _key(chunk, identity)
-                if key not in done:
-                    batch = send_to_device(collate(chunk), model.device)
-                    with within():
-                        values = score(model, batch).logps.tolist()
-                    done[key] = {e.case_id: v for e, v in zip(chunk, values, strict=True)}
-                    out.write(json.dumps({"key": key, "logps": done[key]}) + "\n")
-                    out.flush()
-                found |= done[key]
-                advance(len(chunk))
-    return found
+        processes.wait()  # nobody writes before all have read: what is missing is the same to all
+        missing = [n for n in starts if keys[n] not in done][rank :: processes.count()]
+        with bar("reference log-probabilities", len(missing) * batch_size) as advance, own.open("a") as out:
+            for n in missing:
+                chunk = examples[n : n + batch_size]
+                batch = send_to_device(collate(chunk), model.device)
+                with within():
+                    values = score(model, batch).logps.tolist()
+                logps = {e.case_id: v for e, v in zip(chunk, values, strict=True)}
+                out.write(json.dumps({"key": keys[n], "logps": logps}) + "\n")
+                out.flush()
+                advance(batch_size)
+        processes.wait()
+        done = _read(path)
+    return {case: logps for key in keys.values() for case, logps in done[key].items()}
 
 
 @torch.no_grad()
@@ -71,6 +78,21 @@ def identity_of(model: Any, collate: MultiStreamCollator, *settings: object) -> 
         weights.append((name, tuple(p.shape), f"{p.sum(dtype=torch.float64):.7g}", f"{norm:.9g}"))
     template, lengths = collate.processor.chat_template, (collate.max_length, collate.row_tokens)
     return hashlib.sha256(repr((weights, template, lengths, settings)).encode()).hexdigest()
+
+
+def logp_at_start(collate: MultiStreamCollator, rows: Sequence[Example]) -> float:
+    """Mean log p(chosen) per token under the reference; says how many answers are cut."""
+    total, tokens, cut = 0.0, 0, 0
+    with bar("measuring answers", len(rows)) as advance:
+        for example in rows:
+            lengths, room = collate.answer_tokens(example), collate.room(example)
+            total += collate.reference[example.case_id][0]
+            tokens += min(lengths[0], room)
+            cut += sum(length > room for length in lengths)
+            advance()
+    if cut:
+        say(f"{cut} answers are longer than max_length {collate.max_length}; their ends are cut")
+    return total / tokens
 
 
 def _key(chunk: Sequence[Example], identity: str) -> str:
@@ -89,11 +111,15 @@ def _name(image: Picture, by_content: bool) -> str:
 
 
 def _read(path: Path) -> dict[str, dict[str, list[float]]]:
-    """Complete lines only: what a kill cut short is cut off."""
-    if not path.exists():
-        return {}
-    text = path.read_text()
+    """Complete lines of all processes."""
+    files = [path, *path.parent.glob(f"{path.stem}.rank*{path.suffix}")]
+    lines = [line for file in files if file.exists() for line in file.read_text().splitlines(keepends=True)]
+    return {row["key"]: row["logps"] for row in (json.loads(line) for line in lines if line.endswith("\n"))}
+
+
+def _cut_off(path: Path) -> None:
+    """What a kill cut short."""
+    text = path.read_text() if path.exists() else ""
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         path.write_text(whole)
-    return {row["key"]: row["logps"] for row in map(json.loads, whole.splitlines())}

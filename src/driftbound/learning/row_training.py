@@ -9,7 +9,8 @@ from typing import Any
 from transformers import PrinterCallback, ProgressCallback
 
 from driftbound.config import AlignConfig
-from driftbound.learning import models
+from driftbound.errors import TrainingError
+from driftbound.learning import models, processes
 from driftbound.learning.multistream import MultiStreamTrainer
 from driftbound.learning.multistream_config import MultiStreamConfig
 from driftbound.learning.multistream_files import last_complete
@@ -35,6 +36,9 @@ def train_on_rows(
 
     Rows are checked before the model is loaded; ``claim`` is called when nothing stands in the way.
     """
+    processes.join()
+    if processes.count() > 1:
+        raise TrainingError("align --groups runs in one process. Use MultiStreamTrainer for several.")
     checked = Rows(rows, name, first=1)
     config = AlignConfig()
     student = models.load(base, for_training=True)

@@ -2,18 +2,21 @@
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from accelerate.utils import send_to_device
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import Trainer
 
 from driftbound.errors import StoreError, TrainingError, boundary
-from driftbound.learning.logprobs import Scores, score
+from driftbound.learning import processes
+from driftbound.learning.logprobs import OURS, Scores, install, score
 from driftbound.learning.objectives import (
     has_negative,
     implicit_rewards,
@@ -21,6 +24,7 @@ from driftbound.learning.objectives import (
     plackett_luce_loss,
     ranking,
 )
+from driftbound.learning.shares import COUNTS, SharedLoader
 from driftbound.learning.two_pass import backward_in_parts
 
 TRAINED = "trained.safetensors"
@@ -105,12 +109,12 @@ class Alignment:
 
 
 class GroupTrainer(Trainer):
-    """``transformers.Trainer`` over examples with several candidate answers, in one process.
+    """``transformers.Trainer`` over examples with several candidate answers.
 
     ``objective`` is ``Bootstrapping`` or ``Alignment``. The loss is a sum over the whole optimiser
-    step divided by its size, so that accumulating batches gives what one batch gives. ``floor``
-    stops the training when the mean log p(consensus) per token over a logging window falls below
-    it (likelihood displacement).
+    step divided by its size, so that accumulating batches, or sharing them out over processes, gives
+    what one batch gives. ``floor`` stops the training when the mean log p(consensus) per token over a
+    logging window falls below it (likelihood displacement), in all processes alike.
     """
 
     loss_is_scaled_for_ga = True
@@ -121,22 +125,68 @@ class GroupTrainer(Trainer):
         self, *args: Any, objective: Bootstrapping | Alignment, floor: float = -math.inf, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
+        install(self.model)
         self.model_accepts_loss_kwargs = True
         self.objective = objective
         self.floor = floor
         self._seen: dict[str, list[float]] = {}
+        if self.is_fsdp_enabled:  # by itself it would hand on log-probabilities in bfloat16
+            self.accelerator.state.fsdp_plugin.mixed_precision_policy = None
+
+    @property
+    def sharded(self) -> bool:
+        """Whether this process may hold but a part of the weights."""
+        return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
+
+    def autocast_smart_context_manager(self, cache_enabled: bool = True) -> AbstractContextManager[Any]:
+        """FSDP2 alone needs it here; else accelerate's is around the model's forward."""
+        if not (self.is_fsdp_enabled and self.args.bf16):
+            return super().autocast_smart_context_manager(cache_enabled)
+        return torch.autocast(self.args.device.type, torch.bfloat16, cache_enabled=False)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         """In the order given: the caller has shuffled, over all epochs, so that resuming is exact."""
         return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
 
+    def get_train_dataloader(self) -> Any:
+        """Batches of this process."""
+        if self.args.world_size == 1:
+            return super().get_train_dataloader()
+        order, size = self._get_train_sampler(), self._train_batch_size
+        return SharedLoader(self.train_dataset, order, size, self.data_collator, self.args)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Batches of this process."""
+        if self.args.world_size == 1:
+            return super().get_eval_dataloader(eval_dataset)
+        order, size = range(len(eval_dataset)), self.args.eval_batch_size
+        return SharedLoader(eval_dataset, order, size, self.data_collator, self.args)
+
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
     ) -> tuple[list[Batch], Tensor]:
-        """The batches of one optimiser step and the size of its loss."""
+        """The batches of one optimiser step and what to divide their losses by.
+
+        That is the size of the step over all processes, once for each of them: gradients are averaged.
+        """
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        size = sum(self.objective.size(batch) for batch in batches)
-        return batches, torch.tensor(max(size, 1), device=device)
+        own = sum(self.size(batch) for batch in batches)
+        size = max(processes.added([own], device)[0], 1)
+        count = processes.count()
+        return batches, torch.tensor(size if count == 1 else size / count, device=device)
+
+    def size(self, batch: Batch) -> int:
+        """What of a batch the loss is averaged over."""
+        return self.objective.size(batch) if batch.get(COUNTS, True) else 0
+
+    def _prepare_inputs(self, inputs: Batch) -> Batch:
+        """On the device; our own numbers as they are, where DeepSpeed would have them in bfloat16."""
+        ours = {name: value for name, value in inputs.items() if name in OURS}
+        theirs = {name: value for name, value in inputs.items() if name not in {*OURS, "parts"}}
+        prepared: Batch = super()._prepare_inputs(theirs) | send_to_device(ours, self.args.device)
+        if "parts" in inputs:
+            prepared["parts"] = [self._prepare_inputs(part) for part in inputs["parts"]]
+        return prepared
 
     def compute_loss(
         self,
@@ -159,34 +209,40 @@ class GroupTrainer(Trainer):
         model.train()
         inputs = self._prepare_inputs(inputs)
         size = self.objective.size(inputs) if num_items_in_batch is None else num_items_in_batch
+        counts = float(inputs.get(COUNTS, True))
         with self.compute_loss_context_manager():
             scores = backward_in_parts(
                 [part | {"valid": inputs["valid"]} for part in inputs["parts"]],
                 lambda part: score(model, part),
-                lambda scores: self.objective(scores, inputs)[0] / size,
+                lambda scores: counts * self.objective(scores, inputs)[0] / size,
                 self.accelerator.backward,
                 linear=self.objective.linear,
+                forwards=processes.most(len(inputs["parts"]), self.args.device),
                 unsynchronised=lambda: self.accelerator.no_sync(model),
             )
         return self._noted(scores, inputs).detach() / size
 
     def _noted(self, scores: Scores, inputs: Batch) -> Tensor:
-        """The batch's summed loss; what is to be logged is noted."""
+        """The batch's summed loss, 0 if it does not count; what is to be logged is noted."""
         loss, stats = self.objective(scores, inputs)
+        counts = float(inputs.get(COUNTS, True))
         for name, (total, count) in stats.items():
             seen = self._seen.setdefault(name, [0.0, 0.0])
-            seen[0] += total
-            seen[1] += count
-        return loss
+            seen[0] += counts * total
+            seen[1] += counts * count
+        return counts * loss
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Write what is being trained under the names that it has in memory.
 
         The stock way writes checkpoints of some families (LLaVA) under older names, and reads them
-        back without strictness: the weights are lost in silence.
+        back without strictness: the weights are lost in silence. FSDP2 and DeepSpeed write, and read,
+        checkpoints of their own beside what is gathered here.
         """
         if state_dict is not None:
             super()._save(output_dir, state_dict)
+            return
+        if not self.args.should_save:
             return
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -210,15 +266,23 @@ class GroupTrainer(Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         with boundary(StoreError, "writing a checkpoint", then="Check disk space and permissions."):
             super()._save_checkpoint(model, trial)
+        processes.wait()  # each writes its own generators: only now is it complete
 
     def _trained(self) -> dict[str, Tensor]:
         model = self.accelerator.unwrap_model(self.model)
         return {name: p.data for name, p in model.named_parameters() if p.requires_grad}
 
+    def means(self) -> dict[str, float]:
+        """Means of what has been seen since the last call, over all processes."""
+        names = list(self._seen)
+        sums = processes.added([v for name in names for v in self._seen[name]], self.args.device)
+        self._seen.clear()
+        found = zip(names, sums[::2], sums[1::2], strict=True)
+        return {name: total / count for name, total, count in found if count}
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means since the last log; stop when the consensus has become too unlikely."""
-        means = {name: total / count for name, (total, count) in self._seen.items() if count}
-        self._seen.clear()
+        means = self.means()
         super().log(logs | means, start_time)
         wrong = [name for name, value in (logs | means).items() if not math.isfinite(value)]
         if wrong:

@@ -1,5 +1,6 @@
 """Running a training to its end, from wherever it stands: arguments, checkpoints, metrics."""
 
+import copy
 import json
 import math
 import shutil
@@ -14,8 +15,8 @@ from accelerate.utils import send_to_device
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
 from driftbound.config import TrainingConfig
-from driftbound.errors import ModelError, StoreError, TrainingError, boundary
-from driftbound.learning import models
+from driftbound.errors import ConfigError, ModelError, StoreError, TrainingError, boundary
+from driftbound.learning import models, processes
 from driftbound.learning.collator import Example, MultiStreamCollator, image_tokens
 from driftbound.learning.logprobs import score
 from driftbound.learning.trainer import Alignment, Bootstrapping, GroupTrainer
@@ -42,8 +43,8 @@ def train(
     """Train ``student`` on ``examples`` and write ``student/`` and ``metrics.jsonl`` into ``folder``.
 
     Goes on from the last complete checkpoint in ``folder/checkpoints``, with the result that an
-    uninterrupted training has. What is given should be what ``examine`` has left. Returns facts. Raises
-    ``TrainingError`` below the floor.
+    uninterrupted training has. What is given should be what ``examine`` has left. Returns facts, which
+    the first of several processes has whole. Raises ``TrainingError`` below the floor.
     """
     torch.manual_seed(seed)
     verb = folder.name.partition("-")[2]
@@ -63,18 +64,33 @@ def train(
             floor=floor,
         )
         trainer.remove_callback(PrinterCallback)
+        twin = _twin(model) if trainer.sharded and processes.leads() else model
         try:
             trainer.train(resume_from_checkpoint=str(start) if start else None)
         finally:
             _write_metrics(folder / "metrics.jsonl", trainer.state.log_history, {})
-    student = models.Student(models.merged(model).eval(), student.processor)
-    watched = watch(
-        student.model, collate, validation, objective, config.groups_per_forward, title=f"{verb}: validation"
-    )
-    _write_metrics(folder / "metrics.jsonl", trainer.state.log_history, watched)
-    models.save(student, folder / "student")
-    _drop(checkpoints)
+    if trainer.sharded:
+        state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # all must take part
+        if processes.leads():
+            twin.load_state_dict(state)
+    watched: dict[str, float] = {}
+    if processes.leads():
+        student = models.Student(models.merged(twin).eval(), student.processor)
+        size, title = config.groups_per_forward, f"{verb}: validation"
+        watched = watch(student.model, collate, validation, objective, size, title=title)
+        _write_metrics(folder / "metrics.jsonl", trainer.state.log_history, watched)
+        models.save(student, folder / "student")
+        _drop(checkpoints)
+    processes.wait()
     return {"groups": len(examples), "steps": steps, "validation": watched}
+
+
+def _twin(model: Any) -> Any:
+    """A copy in main memory: what is trained will lie in parts in other processes, or in bfloat16."""
+    device = model.device
+    twin = copy.deepcopy(model.cpu())
+    model.to(device)
+    return twin
 
 
 class Examined(NamedTuple):
@@ -196,10 +212,16 @@ def watch(
 
 def _arguments(config: TrainingConfig, steps: int, seed: int, checkpoints: Path) -> TrainingArguments:
     on_gpu = torch.cuda.is_available()
+    together = processes.count() * config.groups_per_forward
+    if config.groups_per_step % together:  # a recipe with launch: is refused before
+        raise ConfigError(
+            f"{processes.count()} processes x groups_per_forward {config.groups_per_forward} must divide "
+            f"groups_per_step {config.groups_per_step}. Change one of them."
+        )
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         per_device_train_batch_size=config.groups_per_forward,
-        gradient_accumulation_steps=config.groups_per_step // config.groups_per_forward,
+        gradient_accumulation_steps=config.groups_per_step // together,
         max_steps=steps,
         learning_rate=config.learning_rate,
         lr_scheduler_type="cosine",
@@ -217,9 +239,8 @@ def _arguments(config: TrainingConfig, steps: int, seed: int, checkpoints: Path)
         remove_unused_columns=False,
         disable_tqdm=True,
         report_to="none",
+        ddp_find_unused_parameters=True,  # a case without image leaves the tower out
     )
-    if arguments.world_size > 1:
-        raise TrainingError("trainings run in one process for now. Start driftbound without a launcher.")
     arguments._n_gpu = min(1, arguments.n_gpu)  # no DataParallel: it splits groups behind our back
     return arguments
 
@@ -243,18 +264,20 @@ class StepProgress(TrainerCallback):
         self.advance(0, note)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+        if processes.leads():
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
 
 def _last_complete(checkpoints: Path) -> Path | None:
     """The newest checkpoint that was written to its end; the others are removed."""
-    best: Path | None = None
-    for path in sorted(checkpoints.glob("checkpoint-*"), key=lambda p: int(p.name.partition("-")[2])):
-        if (path / COMPLETE).exists():
-            best = path
-        else:
+    found = sorted(checkpoints.glob("checkpoint-*"), key=lambda p: int(p.name.partition("-")[2]))
+    whole = [path for path in found if (path / COMPLETE).exists()]
+    processes.wait()  # all have looked
+    for path in found if processes.leads() else ():
+        if path not in whole:
             _drop(path)
-    return best
+    processes.wait()
+    return whole[-1] if whole else None
 
 
 def _drop(path: Path) -> None:
@@ -268,6 +291,8 @@ def _drop(path: Path) -> None:
 
 def _write_metrics(path: Path, history: Sequence[dict[str, float]], watched: dict[str, float]) -> None:
     """One line per logging step, times left out, and a last one for the validation cases."""
+    if not processes.leads():
+        return
     clocks = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos")
     rows: list[dict[str, Any]] = [row for row in history if not any(clock in row for clock in clocks)]
     rows = [*rows, {"validation": watched}] if watched else rows

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from driftbound.learning.logprobs import Scores
+from driftbound.learning.logprobs import Scores, together
 
 
 def backward_in_parts(
@@ -43,7 +43,7 @@ def backward_in_parts(
             for part in steps:
                 before.append(_random_states())
                 found.append(score(part))
-        whole = _together(found[: len(parts)])
+        whole = together(found[: len(parts)])
     leaf = whole.logps.detach().requires_grad_()
     (derivative,) = torch.autograd.grad(loss_of(whole._replace(logps=leaf)), leaf)
     again: list[Scores] = []
@@ -55,12 +55,7 @@ def backward_in_parts(
             share = (scores.logps * derivative).sum()
             backward(share if n < len(parts) else 0.0 * share)
         again.append(scores._replace(logps=scores.logps.detach()))
-    return _together(again[: len(parts)])
-
-
-def _together(scores: Sequence[Scores]) -> Scores:
-    """Each candidate stands in one part, and has 0 in the others."""
-    return Scores(*(torch.stack(each).sum(0) for each in zip(*scores, strict=True)))
+    return together(again[: len(parts)])
 
 
 def _random_states() -> list[Tensor]:
