@@ -108,6 +108,8 @@ class TrainingConfig(_Table):
     warmup: float = Field(0.05, ge=0, lt=1)
     """Share of the steps."""
     weight_decay: float = Field(0.0, ge=0)
+    adam_beta2: float = Field(0.999, gt=0, lt=1)
+    """How long AdamW remembers squared gradients."""
     max_length: int = Field(1024, ge=8)
     """Tokens of prompt, image and answer together; longer answers are cut and counted."""
     row_tokens: int = Field(4096, ge=0)
@@ -115,6 +117,11 @@ class TrainingConfig(_Table):
     0 gives every answer a row of its own."""
     tuner: Literal["full", "lora"] = "full"
     lora: LoraConfig = LoraConfig()
+    weights: Literal["float32", "bfloat16"] = "float32"
+    """In which the weights are held. bfloat16 takes half the memory, only with ``tuner: lora``: the adapters
+    stay float32; the student that is left is stored in bfloat16 too."""
+    gradient_checkpointing: bool = False
+    """Compute layers again when going backward instead of keeping what they gave: less memory, more time."""
     train_vision: bool = True
     """Whether the vision tower learns too (with ``tuner: full``)."""
     save_steps: int = Field(25, ge=1)
@@ -132,6 +139,11 @@ class TrainingConfig(_Table):
             raise ValueError(
                 f"save_steps {self.save_steps} must be a multiple of log_steps {self.log_steps}: "
                 "a resumed training would log other means"
+            )
+        if self.weights == "bfloat16" and self.tuner == "full":
+            raise ValueError(
+                "weights bfloat16 with tuner full would lose every step that is smaller than a weight's "
+                "rounding; set tuner: lora or weights: float32"
             )
         return self
 

@@ -18,6 +18,7 @@ from driftbound.errors import ModelError, StoreError, TrainingError, boundary
 from driftbound.learning import models
 from driftbound.learning.card import model_card
 from driftbound.learning.families import collator_for
+from driftbound.learning.merging import merged
 from driftbound.learning.multistream_config import MultiStreamConfig
 from driftbound.learning.multistream_files import stored, trained
 from driftbound.learning.reference import identity_of, reference_logps
@@ -181,9 +182,9 @@ class MultiStreamTrainer(GroupTrainer):
     def save_merged(self, output_dir: str | Path) -> None:
         """Write an ordinary checkpoint folder, adapters folded into the weights of a copy."""
         model = self.accelerator.unwrap_model(self.model)
-        merged = models.merged(copy.deepcopy(model)) if hasattr(model, "peft_config") else model
+        whole = merged(copy.deepcopy(model))[0] if hasattr(model, "peft_config") else model
         with boundary(StoreError, f"writing {output_dir}", then="Check disk space and permissions."):
-            merged.save_pretrained(output_dir)
+            whole.save_pretrained(output_dir)
             self.processing_class.save_pretrained(output_dir)
         self._write_card(Path(output_dir), adapter=False)
 

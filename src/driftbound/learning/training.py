@@ -5,6 +5,7 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from driftbound.errors import ModelError, StoreError, TrainingError, boundary
 from driftbound.learning import models
 from driftbound.learning.collator import Example, MultiStreamCollator, image_tokens
 from driftbound.learning.logprobs import score
+from driftbound.learning.merging import merged
 from driftbound.learning.trainer import Alignment, Bootstrapping, GroupTrainer
 from driftbound.progress import Advance, bar, say
 
@@ -66,14 +68,15 @@ def train(
             trainer.train(resume_from_checkpoint=str(start) if start else None)
         finally:
             _write_metrics(folder / "metrics.jsonl", trainer.state.log_history, {})
-    student = models.Student(models.merged(model).eval(), student.processor)
+    whole, kept = merged(model)
+    student = models.Student(whole.eval(), student.processor)
     watched = watch(
         student.model, collate, validation, objective, config.groups_per_forward, title=f"{verb}: validation"
     )
     _write_metrics(folder / "metrics.jsonl", trainer.state.log_history, watched)
     models.save(student, folder / "student")
     _drop(checkpoints)
-    return {"groups": len(examples), "steps": steps, "validation": watched}
+    return {"groups": len(examples), "steps": steps, "validation": watched, "kept_in_merging": kept}
 
 
 class Examined(NamedTuple):
@@ -204,6 +207,7 @@ def _arguments(config: TrainingConfig, steps: int, seed: int, checkpoints: Path)
         lr_scheduler_type="cosine",
         warmup_steps=math.ceil(config.warmup * steps),
         weight_decay=config.weight_decay,
+        adam_beta2=config.adam_beta2,
         logging_steps=config.log_steps,
         logging_first_step=True,
         save_steps=config.save_steps,
@@ -216,11 +220,21 @@ def _arguments(config: TrainingConfig, steps: int, seed: int, checkpoints: Path)
         remove_unused_columns=False,
         disable_tqdm=True,
         report_to="none",
+        **checkpointing(config.gradient_checkpointing),
     )
     if arguments.world_size > 1:
         raise TrainingError("trainings run in one process for now. Start driftbound without a launcher.")
     arguments._n_gpu = min(1, arguments.n_gpu)  # no DataParallel: it splits groups behind our back
     return arguments
+
+
+def checkpointing(wanted: bool) -> dict[str, Any]:
+    """Arguments of transformers for gradient checkpointing, under the name that its version has for it."""
+    if not wanted:
+        return {}
+    names = {field.name for field in fields(TrainingArguments)}
+    name = next(n for n in ("activation_checkpointing", "gradient_checkpointing") if n in names)
+    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
 
 
 class StepProgress(TrainerCallback):

@@ -50,7 +50,7 @@ def run(context: Context) -> dict[str, Any]:
     if without:
         say(f"align: {without} groups without a valid negative are left out")
     models.set_threads(context.recipe.threads)
-    student = models.load(context.folder.student("bootstrap"), for_training=True)
+    student = models.load(context.folder.student("bootstrap"), for_training=True, dtype=config.weights)
     collate = collator_for(student, config, "align")
     teachers = tuple(teacher.name for teacher in context.recipe.teachers)
     collate.columns, collate.first_is_whole = ("consensus", *teachers), True

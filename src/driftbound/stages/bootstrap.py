@@ -46,7 +46,7 @@ def run(context: Context) -> dict[str, Any]:
     if not examples:
         raise TrainingError("bootstrap: no teacher gave a usable answer to a training case. Look at collect.")
     models.set_threads(context.recipe.threads)
-    student = models.load(resolve_base(config.base), for_training=True)
+    student = models.load(resolve_base(config.base), for_training=True, dtype=config.weights)
     collate = collator_for(student, config, "bootstrap")
     collate.columns = tuple(teacher.name for teacher in context.recipe.teachers)
     validation = _examples(context, "validation")
