@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from driftbound import __version__, doctor
-from driftbound.cli import app, shipped_recipe
+from driftbound.cli import app
+from driftbound.recipe_files import SHIPPED
 from driftbound.store.folder import VERBS
 from driftbound.store.tables import write_cases
 
@@ -346,7 +347,7 @@ def test_doctor_checks_a_recipe_without_loading_a_model_library():
         import sys
         from driftbound import doctor
         from pathlib import Path
-        checks = doctor.examine(Path({str(shipped_recipe("short"))!r}), Path("runs"))
+        checks = doctor.examine(Path({str(SHIPPED["short"])!r}), Path("runs"))
         print([check.said for check in checks if check.name == "requests"][0])
         sys.exit(bool({{"torch", "transformers", "peft"}} & set(sys.modules)))
     """

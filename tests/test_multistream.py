@@ -1,5 +1,6 @@
 """The trainer for everyone and ``align --groups``: rows in, what it starts from, what it leaves."""
 
+import functools
 import json
 import math
 import os
@@ -503,8 +504,7 @@ def test_align_from_a_file(checkpoint, groups, tmp_path):
 
 def test_a_killed_align_goes_on(checkpoint, groups, tmp_path, monkeypatch):
     """Checkpoints every 5 of 8 steps, killed at step 7: the same command does the last three."""
-    short = AlignConfig(save_steps=5)
-    monkeypatch.setattr("driftbound.learning.row_training.AlignConfig", lambda: short)
+    monkeypatch.setattr("driftbound.aligning.AlignConfig", functools.partial(AlignConfig, save_steps=5))
     words = ("align", "--groups", groups, "--base", checkpoint, "--learning-rate", "1e-3", "--epochs", "4")
     assert call(*words, "--out", tmp_path / "a").exit_code == 0
     step, calls = MultiStreamTrainer.training_step, []

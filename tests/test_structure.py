@@ -19,12 +19,12 @@ FILES = sorted(SOURCE.rglob("*.py"))
 HEAVY = ("torch", "transformers", "peft", "accelerate")
 
 FLOOR = {
-    **dict.fromkeys(("errors", "records", "protocols", "config", "progress"), 0),
+    **dict.fromkeys(("errors", "records", "protocols", "config", "progress", "recipe_files"), 0),
     **dict.fromkeys(("store", "statistics", "endpoints"), 1),
     **dict.fromkeys(("domains", "teachers", "measure", "consensus", "learning"), 2),
     **dict.fromkeys(("evaluation", "report", "phantom_base"), 2),
     **dict.fromkeys(("stages", "phantom_base script"), 3),
-    **dict.fromkeys(("pipeline", "doctor", "asking", "aligning"), 4),
+    **dict.fromkeys(("pipeline", "doctor", "asking", "aligning", "looking"), 4),
     "cli": 5,
 }
 """Part of the package -> floor. Parts of floors 2 and 3 are siblings that must not meet."""
