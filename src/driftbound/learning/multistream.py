@@ -16,7 +16,7 @@ from transformers.trainer_utils import speed_metrics
 from driftbound.config import AlignConfig
 from driftbound.errors import ModelError, StoreError, TrainingError, boundary
 from driftbound.learning import models
-from driftbound.learning.card import model_card
+from driftbound.learning.card import model_card, settings_of
 from driftbound.learning.families import collator_for
 from driftbound.learning.merging import merged
 from driftbound.learning.multistream_config import MultiStreamConfig
@@ -51,6 +51,7 @@ class MultiStreamTrainer(GroupTrainer):
         *,
         peft_config: Any = None,
         ref_model: Any = None,
+        model_init_kwargs: dict[str, Any] | None = None,
         callbacks: list[Any] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
     ) -> None:
@@ -62,7 +63,8 @@ class MultiStreamTrainer(GroupTrainer):
             evals: Any = {key: self._rows(each, f"eval_dataset {key}") for key, each in eval_dataset.items()}
         else:
             evals = None if eval_dataset is None else self._rows(eval_dataset, "eval_dataset")
-        model, processing_class = _resolve(model, processing_class, args)
+        init = _init_of(model, model_init_kwargs)
+        model, processing_class = _resolve(model, processing_class, args, init)
         self.base_name = str(getattr(model.config, "_name_or_path", "") or "")
         self._arithmetic = _arithmetic_of(args)
         self._collate = collator_for(
@@ -73,7 +75,7 @@ class MultiStreamTrainer(GroupTrainer):
             "MultiStreamTrainer",
         )
         self._collate.first_is_whole = True
-        self._ref = _resolve(ref_model, processing_class, args)[0] if ref_model is not None else None
+        self._ref = None if ref_model is None else _resolve(ref_model, processing_class, args, init)[0]
         watched = evals.values() if isinstance(evals, dict) else [evals]
         self._refer(args, model if self._ref is None else self._ref, train, *watched)
         floor = -math.inf
@@ -221,9 +223,11 @@ class MultiStreamTrainer(GroupTrainer):
     def _write_card(
         self, folder: Path, title: str | None = None, tags: Sequence[str] = (), adapter: bool | None = None
     ) -> None:
-        shown = ("objective", "beta", "anchor", "length_normalised", "max_length", "learning_rate", "seed")
-        settings: dict[str, object] = {name: getattr(self.args, name) for name in shown}
-        settings |= {"rows": len(self.train_dataset or ()), "steps": self.state.global_step}
+        steps = self.state.global_step
+        settings = settings_of(self.args, self.model) | {
+            "rows": len(self.train_dataset or ()),
+            "steps": steps,
+        }
         card = model_card(
             title or folder.resolve().name,
             base=self.base_name,
@@ -236,10 +240,16 @@ class MultiStreamTrainer(GroupTrainer):
             (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def _resolve(model: Any, processor: Any, args: MultiStreamConfig) -> tuple[Any, Any]:
+def _init_of(model: Any, given: dict[str, Any] | None) -> dict[str, Any]:
+    if given and not isinstance(model, str | os.PathLike):
+        raise TrainingError("model_init_kwargs are for a model by name. Load yours with them.")
+    return given or {}
+
+
+def _resolve(model: Any, processor: Any, args: Any, init: dict[str, Any]) -> tuple[Any, Any]:
     """Model and processor, each by name or as an object, on the device of the training."""
     if isinstance(model, str | os.PathLike):
-        model, own = models.load(os.fspath(model), for_training=True)
+        model, own = models.load(os.fspath(model), for_training=True, **init)
         processor = processor or own
     elif processor is None:
         name = getattr(model.config, "_name_or_path", "")
