@@ -154,8 +154,9 @@ def run_ours(shape: Shape, cases: int, folder: Path, *, packed: bool) -> dict[st
     from driftbound.learning import models
     from driftbound.learning.collator import Candidate, Example
     from driftbound.learning.families import collator_for
+    from driftbound.learning.goals import Alignment
     from driftbound.learning.reference import reference_logps
-    from driftbound.learning.trainer import Alignment, GroupTrainer
+    from driftbound.learning.trainer import GroupTrainer
 
     model, processor = build(shape)
     examples = [

@@ -18,9 +18,9 @@ from driftbound.config import AlignConfig, BootstrapConfig, Recipe
 from driftbound.learning import MultiStreamConfig, MultiStreamTrainer, logprobs, models, processes
 from driftbound.learning.architecture import build_model, build_processor, train_tokenizer
 from driftbound.learning.collator import Candidate, Example, MultiStreamCollator
+from driftbound.learning.goals import Alignment, Bootstrapping
 from driftbound.learning.logprobs import install, score
 from driftbound.learning.reference import reference_logps
-from driftbound.learning.trainer import Alignment, Bootstrapping
 from driftbound.learning.training import train
 from driftbound.records import Case, Status, Trajectory
 from driftbound.stages import bootstrap

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from driftbound.cli import app
 from driftbound.errors import CaseError, ModelError, TrainingError
-from driftbound.learning import models, training
+from driftbound.learning import examining, models
 from driftbound.learning.architecture import CHAT_TEMPLATE, build_model, build_processor, train_tokenizer
 from driftbound.learning.collator import Candidate, Example, MultiStreamCollator, image_tokens
+from driftbound.learning.examining import examine
 from driftbound.learning.logprobs import score
-from driftbound.learning.training import examine
 
 WORDS = ["No effusion.", "Edema on both sides.", "What is seen here?"]
 COLUMNS = ("consensus", "one", "two")
@@ -152,7 +152,7 @@ def test_the_first_case_of_each_number_of_images_is_tried(student, examples, mon
         tried.append(len(batch["pixel_values"]) if "pixel_values" in batch else 0)
         return score(model, batch)
 
-    monkeypatch.setattr(training, "score", record)
+    monkeypatch.setattr(examining, "score", record)
     counts = (1, 1, 2, 0, 2, 1)
     look(student, [replace(examples[0], case_id=f"m{n}", images=examples[0].images * n) for n in counts])
     assert tried == [1, 2, 0]

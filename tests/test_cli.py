@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from driftbound import __version__, doctor
-from driftbound.cli import app, shipped_recipe
+from driftbound.cli import app
+from driftbound.recipe_files import SHIPPED
 from driftbound.store.folder import VERBS
 from driftbound.store.tables import write_cases
 
@@ -346,7 +347,7 @@ def test_doctor_checks_a_recipe_without_loading_a_model_library():
         import sys
         from driftbound import doctor
         from pathlib import Path
-        checks = doctor.examine(Path({str(shipped_recipe("short"))!r}), Path("runs"))
+        checks = doctor.examine(Path({str(SHIPPED["short"])!r}), Path("runs"))
         print([check.said for check in checks if check.name == "requests"][0])
         sys.exit(bool({{"torch", "transformers", "peft"}} & set(sys.modules)))
     """
@@ -440,6 +441,40 @@ def test_doctor_looks_for_a_chat_template_in_the_base(tmp_path):
     (base / "chat_template.jinja").write_text("{{ messages }}")
     checks = json.loads(call("doctor", path, "--runs", tmp_path, "--json").stdout)
     assert [check["ok"] for check in checks if check["name"] == "base checkpoint"] == [True]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_doctor_says_what_the_papers_recipe_lacks_here(tmp_path, monkeypatch, there):
+    monkeypatch.setattr(doctor, "find_spec", lambda name: object() if there else None)
+    monkeypatch.setattr(doctor, "_has_gpu", lambda: there)
+    result = call("doctor", "apo_qwen2_5_vl_7b", "--runs", tmp_path, "--json")
+    assert result.exit_code == (0 if there else 2)
+    checks = {check["name"]: check for check in json.loads(result.stdout)}
+    assert checks["torchvision"]["ok"] is there
+    assert ("trainings" in checks) is not there
+    assert "Qwen/Qwen2.5-VL-7B-Instruct" in checks["base checkpoint"]["said"]
+    assert there or "torchvision: not installed; the processor of this base needs it" in result.stderr
+
+
+def test_doctor_reads_the_family_of_a_base_in_a_folder(tmp_path, monkeypatch):
+    """Its folder's name says Qwen-VL, its configuration LLaVA: nothing is missing."""
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    base = tmp_path / "qwen2-vl"
+    base.mkdir()
+    (base / "chat_template.jinja").write_text("{{ messages }}")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(TINY + f"bootstrap: {{base: {base}}}\n")
+    for kind, code in (("llava", 0), ("qwen3_vl", 2)):
+        (base / "config.json").write_text(json.dumps({"model_type": kind}))
+        assert call("doctor", path, "--runs", tmp_path).exit_code == code
+
+
+def test_a_shipped_recipe_runs_by_its_name(world):
+    result = call("run", "short", "--runs", world.runs, "--only", "collect")
+    assert result.exit_code == 0, result.output
+    assert (world.runs / "short" / "1-collect" / "manifest.json").exists()
+    assert call("measure", "short", "--runs", world.runs).exit_code == 0
+    assert "no shipped recipe is called 'shrt'; did you mean 'short'?" in complaint(call("run", "shrt"))
 
 
 def test_doctor_sees_a_runs_folder_that_cannot_be_written(tiny):

@@ -10,6 +10,7 @@ from driftbound.config import Recipe
 from driftbound.errors import ConfigError
 
 RECIPES = sorted((Path(config.__file__).parent / "recipes").glob("*.yaml"))
+DEMO = Path(config.__file__).parent / "recipes" / "demo.yaml"
 PAPER = ["gpt-5", "gemini-2.5", "sonnet-4", "qwen-vl-max", "grok-4", "glm-4.5v", "moonshot-v1"]
 SMALLEST = {"name": "x", "teachers": [{"name": "a", "model": "a"}]}
 
@@ -21,15 +22,15 @@ def test_checked_in_recipe_is_valid(path):
     assert [teacher.name for teacher in recipe.teachers] == PAPER
 
 
-def test_both_recipes_are_shipped():
-    assert [path.stem for path in RECIPES] == ["demo", "short"]
+def test_all_recipes_are_shipped():
+    assert [path.stem for path in RECIPES] == ["apo_qwen2_5_vl_7b", "apo_qwen3_vl_8b", "demo", "short"]
 
 
 @pytest.mark.parametrize(
     "line",
     [
         line
-        for line in (RECIPES[0].read_text().splitlines() if RECIPES else [])
+        for line in DEMO.read_text().splitlines()
         if ":" in line and not line.lstrip().startswith(("#", "- {")) and not line.rstrip().endswith(":")
     ],
     ids=lambda line: line.split("#")[0].strip(),

@@ -14,10 +14,11 @@ from driftbound.errors import ModelError, TrainingError
 from driftbound.learning import models
 from driftbound.learning.architecture import build_model, build_processor, train_tokenizer
 from driftbound.learning.collator import Candidate, Example, MultiStreamCollator
+from driftbound.learning.goals import Alignment, Bootstrapping
 from driftbound.learning.logprobs import score
 from driftbound.learning.policy import LocalPolicy
 from driftbound.learning.reference import reference_logps
-from driftbound.learning.trainer import Alignment, Bootstrapping, GroupTrainer
+from driftbound.learning.trainer import GroupTrainer
 from driftbound.learning.training import train
 
 WORDS = ["The left lung is white.", "No effusion on the right, edema on both sides.", "What is seen here?"]

@@ -1,5 +1,6 @@
 """The trainer for everyone and ``align --groups``: rows in, what it starts from, what it leaves."""
 
+import functools
 import json
 import math
 import os
@@ -16,7 +17,7 @@ from peft import LoraConfig, PeftModel
 from PIL import Image
 from safetensors.torch import load_file
 from torch.utils.data import RandomSampler
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, AutoProcessor
 from typer.testing import CliRunner
 
 from driftbound.cli import app
@@ -302,6 +303,29 @@ def test_adapter_and_merged_say_the_same(checkpoint, tmp_path):
     assert float((own - start).abs().max()) > 0.1
 
 
+def test_model_init_kwargs_reach_model_and_reference(checkpoint, tmp_path, monkeypatch):
+    """bfloat16 for both by name, and the loss starts at ln 4; the processor gets what is meant for it too."""
+    seen, load = [], AutoProcessor.from_pretrained
+
+    def watched(name, **given):
+        seen.append(given)
+        return load(name, **given)
+
+    monkeypatch.setattr(AutoProcessor, "from_pretrained", watched)
+    init = {"dtype": "bfloat16", "attn_implementation": "sdpa", "trust_remote_code": False}
+    more = {"model_init_kwargs": init, "ref_model": str(checkpoint), "peft_config": LoraConfig(**LORA)}
+    trainer = make(checkpoint, tmp_path, max_steps=1, more=more)
+    assert seen == [{"trust_remote_code": False}] * 2
+    assert trainer.model.dtype == trainer._ref.dtype == torch.bfloat16
+    trainer.train()
+    assert logs(trainer)[0] == pytest.approx(math.log(4), abs=1e-2)
+    student = models.load(checkpoint)
+    with pytest.raises(TrainingError, match="for a model by name"):
+        MultiStreamTrainer(student.model, model_init_kwargs=init, processing_class=student.processor)
+    with pytest.raises(ModelError, match="loading"):
+        make(checkpoint, tmp_path, more={"model_init_kwargs": {"dtype": "bfloat17"}})
+
+
 def test_what_goes_to_the_hub(checkpoint, tmp_path, monkeypatch):
     """The folder with weights, processor and our card; nothing unless asked."""
     sent = []
@@ -503,8 +527,7 @@ def test_align_from_a_file(checkpoint, groups, tmp_path):
 
 def test_a_killed_align_goes_on(checkpoint, groups, tmp_path, monkeypatch):
     """Checkpoints every 5 of 8 steps, killed at step 7: the same command does the last three."""
-    short = AlignConfig(save_steps=5)
-    monkeypatch.setattr("driftbound.learning.row_training.AlignConfig", lambda: short)
+    monkeypatch.setattr("driftbound.aligning.AlignConfig", functools.partial(AlignConfig, save_steps=5))
     words = ("align", "--groups", groups, "--base", checkpoint, "--learning-rate", "1e-3", "--epochs", "4")
     assert call(*words, "--out", tmp_path / "a").exit_code == 0
     step, calls = MultiStreamTrainer.training_step, []
@@ -521,6 +544,47 @@ def test_a_killed_align_goes_on(checkpoint, groups, tmp_path, monkeypatch):
     assert len(calls) == 7 + 3
     one, two = (load_file(tmp_path / run / "model.safetensors") for run in "ab")
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_align_from_a_file_with_adapters(checkpoint, groups, tmp_path):
+    """An ordinary bfloat16 checkpoint in which the decoder's linear layers alone have moved."""
+    out = tmp_path / "student"
+    words = ("align", "--groups", groups, "--base", checkpoint, "--out", out, "--learning-rate", "0.05")
+    words += ("--lora", "2", "--weights", "bfloat16", "--gradient-checkpointing", "--row-tokens", "512")
+    result = call(*words)
+    assert result.exit_code == 0, result.output
+    back, start = load_file(out / "model.safetensors"), load_file(checkpoint / "model.safetensors")
+    assert back.keys() == start.keys()
+    assert {value.dtype for value in back.values()} == {torch.bfloat16}
+    changed = {name for name in back if not torch.equal(back[name], start[name].bfloat16())}
+    assert changed
+    assert all("language_model" in name and name.endswith("_proj.weight") for name in changed)
+    history = json.loads((out / "trainer_state.json").read_text())["log_history"]
+    assert history[0]["loss"] == pytest.approx(math.log(4), abs=1e-2)
+    card = (out / "README.md").read_text()
+    assert all(f"| {line} |" in card for line in ("adapters | LORA, rank 2", "row_tokens | 512"))
+    assert all(f"| {line} |" in card for line in ("weights | bfloat16", "learning_rate | 0.05"))
+    assert "library_name: transformers" in card
+    settings = json.loads((out / "settings.json").read_text())
+    assert (settings["lora"], settings["weights"]) == ({"rank": 2, "alpha": 8}, "bfloat16")
+    (out / "README.md").unlink()
+    assert "begun with another lora" in call(*words, "--lora", "3").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--weights", "bfloat16"), "weights bfloat16 with tuner full would lose"),
+        (("--lora", "2", "--weights", "int3"), "--weights is int3: Input should be 'float32' or 'bfloat16'"),
+        (("--beta", "inf"), "--beta is inf: Input should be a finite number"),
+        (("--row-tokens", "-1"), "--row-tokens is -1: Input should be greater than or equal to 0"),
+    ],
+)
+def test_impossible_options_of_align_are_named(checkpoint, groups, tmp_path, words, said):
+    result = call("align", "--groups", groups, "--base", checkpoint, "--out", tmp_path / "out", *words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_align_reads_json_and_parquet(groups):

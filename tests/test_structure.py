@@ -19,12 +19,14 @@ FILES = sorted(SOURCE.rglob("*.py"))
 HEAVY = ("torch", "transformers", "peft", "accelerate")
 
 FLOOR = {
-    **dict.fromkeys(("errors", "records", "protocols", "config", "progress", "strict_yaml"), 0),
+    **dict.fromkeys(
+        ("errors", "records", "protocols", "config", "progress", "strict_yaml", "recipe_files"), 0
+    ),
     **dict.fromkeys(("store", "statistics", "endpoints"), 1),
     **dict.fromkeys(("domains", "teachers", "measure", "consensus", "learning"), 2),
     **dict.fromkeys(("evaluation", "report", "phantom_base"), 2),
     **dict.fromkeys(("stages", "phantom_base script"), 3),
-    **dict.fromkeys(("pipeline", "doctor", "asking", "aligning", "launching", "launched"), 4),
+    **dict.fromkeys(("pipeline", "doctor", "asking", "aligning", "looking", "launching", "launched"), 4),
     "cli": 5,
 }
 """Part of the package -> floor. Parts of floors 2 and 3 are siblings that must not meet."""

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from driftbound.config import AlignConfig, LoraConfig
 from driftbound.errors import CaseError, ConfigError, StoreError, boundary
 from driftbound.phantom_base import resolve_base
 from driftbound.store.manifest import sha256_file
@@ -14,55 +17,41 @@ SETTINGS = "settings.json"
 """In the folder: what it is being trained with; going on with anything else is refused."""
 
 
-def align(
-    groups: Path,
-    base: str,
-    out: Path,
-    *,
-    beta: float,
-    anchor: float,
-    epochs: float,
-    learning_rate: float,
-    max_length: int,
-) -> None:
+def settings(lora: int = 0, **given: Any) -> AlignConfig:
+    """Settings of a training from rows, as the recipe's ``align`` has them; ``lora`` is a rank, 0 for none.
+
+    Raises ``ConfigError`` naming the option that is impossible.
+    """
+    if lora:  # the paper's ratio of 32 to 8
+        given |= {"tuner": "lora", "lora": LoraConfig(rank=lora, alpha=4 * lora)}
+    try:
+        return AlignConfig(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        said = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise ConfigError(f"{said}.") from None
+        name = str(first["loc"][0]).replace("_", "-")
+        raise ConfigError(f"--{name} is {first['input']}: {said}. Give another.") from None
+
+
+def align(groups: Path, base: str, out: Path, config: AlignConfig) -> None:
     """Train ``base`` on the rows of ``groups`` and leave an ordinary checkpoint in ``out``.
 
     Killed, it goes on from its last checkpoint. Every row is checked before the model is loaded.
     Raises ``CaseError`` for what is wrong with the file, ``ConfigError`` for a folder that is taken.
     """
-    for name, value in {"beta": beta, "epochs": epochs, "learning-rate": learning_rate}.items():
-        if not value > 0:
-            raise ConfigError(f"--{name} is {value:g}; it must be above 0.")
     rows = read_rows(groups)
-    settings = {
-        "groups": sha256_file(groups),
-        "base": base,
-        "beta": beta,
-        "anchor": anchor,
-        "epochs": epochs,
-        "learning_rate": learning_rate,
-        "max_length": max_length,
-    }
-    _look_at(out, settings)
+    begun = {"groups": sha256_file(groups), "base": base, **config.model_dump(mode="json")}
+    _look_at(out, begun)
     from driftbound.learning.row_training import train_on_rows
 
     def claim() -> None:
         with boundary(StoreError, f"writing {out}", then="Check disk space and permissions."):
             out.mkdir(parents=True, exist_ok=True)
-            (out / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+            (out / SETTINGS).write_text(json.dumps(begun, indent=2) + "\n", encoding="utf-8")
 
-    train_on_rows(
-        rows,
-        groups.name,
-        resolve_base(base),
-        out,
-        beta=beta,
-        anchor=anchor,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        max_length=max_length,
-        claim=claim,
-    )
+    train_on_rows(rows, groups.name, resolve_base(base), out, config, claim=claim)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -1,14 +1,15 @@
 """Command line: one verb per stage, and run, demo, doctor, ask, show. Nothing heavy is imported here."""
 
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from driftbound import __version__
+from driftbound import __version__, looking
 from driftbound.errors import ConfigError, DriftboundError
+from driftbound.recipe_files import SHIPPED, find_recipe
 from driftbound.store.folder import VERBS
 
 HELP = {
@@ -54,10 +55,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
 
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).", show_default=False)]
+_RECIPE = typer.Argument(
+    metavar="RECIPE", help="A recipe file, or the name of one that ships.", show_default=False
+)
+RecipeFile = Annotated[Path, _RECIPE]
+RecipeOrNone = Annotated[Path | None, _RECIPE]
 Runs = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
 Name = Annotated[str, typer.Option(help="Name of the run; else the recipe's.", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Redo what is finished.")]
+Rows: Any = partial(typer.Option, rich_help_panel="With --groups")
 
 
 def main() -> None:
@@ -93,7 +99,9 @@ def run(
     from driftbound import pipeline
     from driftbound.config import Recipe
 
-    folder = pipeline.run(Recipe.read(recipe), runs, name=name, start=start, only=only, force=force)
+    folder = pipeline.run(
+        Recipe.read(find_recipe(recipe)), runs, name=name, start=start, only=only, force=force
+    )
     if only in ("", "report"):
         typer.echo(str(folder.stage("report") / "report.html"))
 
@@ -110,9 +118,9 @@ def demo(
     from driftbound import pipeline
     from driftbound.config import Recipe
 
-    recipe = Recipe.read(shipped_recipe("short" if short else "demo"))
+    recipe = Recipe.read(SHIPPED["short" if short else "demo"])
     folder = pipeline.run(recipe, runs, force=force)
-    _show_table(folder.root)
+    looking.show_table(folder.root)
     typer.echo(f"Report: {folder.stage('report') / 'report.html'}")
 
 
@@ -120,7 +128,7 @@ def _run_stage(verb: str, recipe: Path, runs: Path, name: str, force: bool) -> N
     from driftbound import pipeline
     from driftbound.config import Recipe
 
-    folder = pipeline.run(Recipe.read(recipe), runs, name=name, only=verb, force=force)
+    folder = pipeline.run(Recipe.read(find_recipe(recipe)), runs, name=name, only=verb, force=force)
     typer.echo(str(folder.stage(verb)))
 
 
@@ -133,156 +141,87 @@ def _stage_command(verb: str) -> None:
     app.command(verb, help=HELP[verb], rich_help_panel="One stage")(command)
 
 
-def _align_command() -> None:
-    """Register ``align``: a stage of a recipe, or a training from a file of rows."""
+def _align(
+    recipe: RecipeOrNone = None,
+    runs: Runs = Path("runs"),
+    name: Name = "",
+    force: Force = False,
+    groups: Annotated[
+        Path | None,
+        Rows(
+            help="Instead of a recipe: rows of prompt, chosen, rejected, images (JSONL, JSON, Parquet).",
+            show_default=False,
+        ),
+    ] = None,
+    base: Annotated[str, Rows(help="Checkpoint to train, or phantom-base.", show_default=False)] = "",
+    out: Annotated[Path | None, Rows(help="Folder for the student.", show_default=False)] = None,
+    beta: Annotated[float, Rows(help="How closely the reference is kept to.")] = 0.1,
+    anchor: Annotated[float, Rows(help="Weight of the chosen answer's NLL.")] = 0.0,
+    epochs: Annotated[float, Rows()] = 1.0,
+    learning_rate: Annotated[float, Rows()] = 1e-5,
+    max_length: Annotated[int, Rows(help="Tokens of prompt, images and an answer.")] = 1024,
+    row_tokens: Annotated[int, Rows(help="Tokens of a packed row; 0: a row per answer.")] = 4096,
+    lora: Annotated[int, Rows(min=0, metavar="RANK", help="Train adapters; 0: all weights.")] = 0,
+    weights: Annotated[str, Rows(help="float32, or bfloat16 with --lora.")] = "float32",
+    gradient_checkpointing: Annotated[
+        bool, Rows("--gradient-checkpointing", help="Less memory, more time.")
+    ] = False,
+) -> None:
+    if groups is None:
+        if recipe is None or base or out is not None:
+            raise ConfigError("align needs a RECIPE, or --groups FILE with --base and --out.")
+        _run_stage("align", recipe, runs, name, force)
+        return
+    if recipe is not None or name or force:
+        raise ConfigError("--groups trains without a recipe. Leave out RECIPE, --name and --force.")
+    if not base or out is None:
+        raise ConfigError("--groups needs --base CHECKPOINT and --out FOLDER.")
+    from driftbound import aligning
 
-    def command(
-        recipe: Annotated[
-            Path | None, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).", show_default=False)
-        ] = None,
-        runs: Runs = Path("runs"),
-        name: Name = "",
-        force: Force = False,
-        groups: Annotated[
-            Path | None,
-            typer.Option(
-                help="Instead of a recipe: rows of prompt, chosen, rejected, images (JSONL, JSON, Parquet).",
-                show_default=False,
-            ),
-        ] = None,
-        base: Annotated[
-            str, typer.Option(help="With --groups: checkpoint to train, or phantom-base.", show_default=False)
-        ] = "",
-        out: Annotated[
-            Path | None, typer.Option(help="With --groups: folder for the student.", show_default=False)
-        ] = None,
-        beta: Annotated[float, typer.Option(help="With --groups.")] = 0.1,
-        anchor: Annotated[float, typer.Option(min=0, help="With --groups: weight of the NLL.")] = 0.0,
-        epochs: Annotated[float, typer.Option(help="With --groups.")] = 1.0,
-        learning_rate: Annotated[float, typer.Option(help="With --groups.")] = 1e-5,
-        max_length: Annotated[int, typer.Option(min=8, help="With --groups: tokens.")] = 1024,
-    ) -> None:
-        if groups is None:
-            if recipe is None or base or out is not None:
-                raise ConfigError("align needs a RECIPE, or --groups FILE with --base and --out.")
-            _run_stage("align", recipe, runs, name, force)
-            return
-        if recipe is not None or name or force:
-            raise ConfigError("--groups trains without a recipe. Leave out RECIPE, --name and --force.")
-        if not base or out is None:
-            raise ConfigError("--groups needs --base CHECKPOINT and --out FOLDER.")
-        from driftbound import aligning
-
-        rates = {"epochs": epochs, "learning_rate": learning_rate}
-        aligning.align(groups, base, out, beta=beta, anchor=anchor, max_length=max_length, **rates)
-        typer.echo(str(out))
-
-    app.command("align", help=HELP["align"], rich_help_panel="One stage")(command)
+    settings = aligning.settings(
+        lora,
+        beta=beta,
+        anchor=anchor,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        max_length=max_length,
+        row_tokens=row_tokens,
+        weights=weights,
+        gradient_checkpointing=gradient_checkpointing,
+    )
+    aligning.align(groups, base, out, settings)
+    typer.echo(str(out))
 
 
 for _verb in VERBS:
-    _align_command() if _verb == "align" else _stage_command(_verb)
-
-
-@app.command(rich_help_panel="Looking")
-def show(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Run folder, e.g. runs/demo.", show_default=False)
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="The whole summary as JSON.")] = False,
-) -> None:
-    """Show the results table of a run."""
-    if as_json:
-        import json
-
-        typer.echo(json.dumps(_summary(run), indent=2))
+    if _verb == "align":  # of a recipe, or from a file of rows
+        app.command("align", help=HELP["align"], rich_help_panel="One stage")(_align)
     else:
-        _show_table(run)
+        _stage_command(_verb)
 
 
-@app.command(rich_help_panel="Looking")
-def ask(
-    student: Annotated[
-        str,
-        typer.Argument(
-            metavar="STUDENT",
-            help="Checkpoint folder, phantom-base, or RUN:base, RUN:bootstrapped, RUN:aligned.",
-            show_default=False,
-        ),
-    ],
-    images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
-    ],
-    question: Annotated[str, typer.Option(help="Else the question of the field.", show_default=False)] = "",
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 160,
-) -> None:
-    """Put a question to a student about each image."""
-    from driftbound import asking
-
-    for path, answer in asking.ask(student, images, question=question, max_new_tokens=max_new_tokens):
-        typer.echo(f"{path}: {answer}", file=sys.stdout)  # its place now: above the bar on a terminal
+for _looking in (looking.show, looking.ask):
+    app.command(rich_help_panel="Looking")(_looking)
 
 
 @app.command(rich_help_panel="Looking")
 def doctor(
-    recipe: Annotated[
-        Path | None, typer.Argument(metavar="RECIPE", help="Recipe to check too.", show_default=False)
-    ] = None,
+    recipe: RecipeOrNone = None,
     runs: Runs = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Say what this machine and a recipe can do. Loads no model library."""
     from driftbound import doctor as examination
 
-    checks = examination.examine(recipe, runs)
+    checks = examination.examine(None if recipe is None else find_recipe(recipe), runs)
     if as_json:
         typer.echo(examination.as_json(checks))
     else:
-        _stdout(examination.as_table(checks))
+        looking.stdout(examination.as_table(checks))
     wrong = [check for check in checks if check.ok is False]
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise ConfigError(f"{wrong[0].name}: {wrong[0].line}{more}")
-
-
-def shipped_recipe(name: str) -> Path:
-    """Path of a recipe that lies in the package: ``demo`` or ``short``."""
-    return Path(__file__).parent / "recipes" / f"{name}.yaml"
-
-
-def _summary(run: Path) -> dict[str, Any]:
-    import json
-
-    from driftbound.errors import StoreError
-    from driftbound.store.folder import RunFolder
-
-    path = RunFolder(run).stage("evaluate") / "summary.json"
-    try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"{path}: cannot be read ({error}). Name a run folder whose evaluate has finished."
-        ) from None
-    if not isinstance(given, dict):
-        raise StoreError(f"{path}: is no table of results. Redo it with --from evaluate.")
-    return given
-
-
-def _show_table(run: Path) -> None:
-    from driftbound.report.tables import headline_of, score_rows, splits_of
-    from driftbound.report.terminal import headline
-
-    summary = _summary(run)
-    _stdout(headline(summary))
-    results = next(iter(splits_of(summary).values()))
-    for verdict in headline_of(results, score_rows(results, ())).verdicts:
-        typer.echo(verdict.sentence)
-
-
-def _stdout(table: Any) -> None:
-    from rich.console import Console
-
-    Console().print(table)
 
 
 def _complain(line: str) -> None:

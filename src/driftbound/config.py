@@ -1,14 +1,13 @@
 """Recipes: YAML, validated by pydantic; an unknown key is an error with a suggestion. No torch here."""
 
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from driftbound.errors import ConfigError
-from driftbound.strict_yaml import StrictLoader, TwiceError
+from driftbound.strict_yaml import StrictLoader, TwiceError, refuse_unknown
 
 SCRIPTED = "scripted"
 """Value of ``base_url`` for the domain's own scripted teachers, served on loopback."""
@@ -86,6 +85,8 @@ class TrainingConfig(_Table):
     warmup: float = Field(0.05, ge=0, lt=1)
     """Share of the steps."""
     weight_decay: float = Field(0.0, ge=0)
+    adam_beta2: float = Field(0.999, gt=0, lt=1)
+    """How long AdamW remembers squared gradients."""
     max_length: int = Field(1024, ge=8)
     """Tokens of prompt, image and answer together; longer answers are cut and counted."""
     row_tokens: int = Field(4096, ge=0)
@@ -99,6 +100,11 @@ class TrainingConfig(_Table):
     policy and all epochs, as far as it goes; 0 computes it each time."""
     tuner: Literal["full", "lora"] = "full"
     lora: LoraConfig = LoraConfig()
+    weights: Literal["float32", "bfloat16"] = "float32"
+    """In which the weights are held. bfloat16 takes half the memory, only with ``tuner: lora``: the adapters
+    stay float32; the student that is left is stored in bfloat16 too."""
+    gradient_checkpointing: bool = False
+    """Compute layers again when going backward instead of keeping what they gave: less memory, more time."""
     train_vision: bool = True
     """Whether the vision tower learns too (with ``tuner: full``)."""
     save_steps: int = Field(25, ge=1)
@@ -116,6 +122,11 @@ class TrainingConfig(_Table):
             raise ValueError(
                 f"save_steps {self.save_steps} must be a multiple of log_steps {self.log_steps}: "
                 "a resumed training would log other means"
+            )
+        if self.weights == "bfloat16" and self.tuner == "full":
+            raise ValueError(
+                "weights bfloat16 with tuner full would lose every step that is smaller than a weight's "
+                "rounding; set tuner: lora or weights: float32"
             )
         return self
 
@@ -249,7 +260,7 @@ class Recipe(_Table):
     @classmethod
     def parse(cls, given: dict[str, Any], *, where: str) -> "Recipe":
         """Validate a table that came from ``where``; raises ``ConfigError``."""
-        _refuse_unknown(cls, given, where, "")
+        refuse_unknown(cls, given, where, "")
         try:
             return cls.model_validate(given)
         except ValidationError as error:
@@ -258,32 +269,3 @@ class Recipe(_Table):
             said = first["msg"].removeprefix("Value error, ")
             more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
             raise ConfigError(f"{where}: {key}: {said}{more}. Correct the recipe.") from None
-
-
-def _refuse_unknown(model: type[BaseModel], given: dict[str, Any], where: str, table: str) -> None:
-    known = model.model_fields
-    for key in given:
-        if key not in known:
-            near = get_close_matches(str(key), list(known), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}."
-            inside = f" in {table!r}" if table else ""
-            raise ConfigError(f"{where}: unknown key {key!r}{inside}; {hint}")
-        inner = _table_of(known[key].annotation)
-        if inner is not None:
-            name = f"{table}.{key}" if table else str(key)
-            value = given[key]
-            for item in value if isinstance(value, list) else [value]:
-                if isinstance(item, dict):
-                    _refuse_unknown(inner, item, where, name)
-
-
-def _table_of(annotation: Any) -> type[BaseModel] | None:
-    """The recipe table inside an annotation such as ``tuple[TeacherConfig, ...]``, if any."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if get_origin(annotation) in (tuple, Union):
-        for part in get_args(annotation):
-            found = _table_of(part)
-            if found is not None:
-                return found
-    return None

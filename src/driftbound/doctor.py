@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 GIB = 2**30
+_QWEN_VL = re.compile(r"qwen[\d._]*[-_]?vl", re.IGNORECASE)
+"""Families whose processors (their part for videos) cannot be made without torchvision."""
 DEMO_MEMORY = 3 * GIB
 """Bytes that the demo recipe needs, what the system keeps for itself apart."""
 DEMO_DISK = GIB
@@ -117,10 +120,10 @@ def _machine(runs: Path) -> Iterator[Check]:
         _writable(place),
         "Choose another --runs folder.",
     )
-    yield Check("gpu", "found" if _gpu() else "none found; the demo needs none", None)
+    yield Check("gpu", "found" if _has_gpu() else "none found; the demo needs none", None)
 
 
-def _gpu() -> bool:
+def _has_gpu() -> bool:
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
@@ -176,6 +179,7 @@ def _recipe(path: Path) -> Iterator[Check]:
     yield _base(recipe.bootstrap.base)
     if recipe.launch.config:
         yield _launch(recipe.launch)
+    yield from _training(recipe)
 
 
 def _launch(launch: LaunchConfig) -> Check:
@@ -184,9 +188,31 @@ def _launch(launch: LaunchConfig) -> Check:
         kind = launching.check(launch)
     except ConfigError as error:
         return Check("launch", str(error), False)
-    if kind in ("FSDP", "DEEPSPEED") and not _gpu():
+    if kind in ("FSDP", "DEEPSPEED") and not _has_gpu():
         return Check("launch", f"{launch.config} needs GPUs", False, "Take launch.config: ddp.")
     return Check("launch", f"{launch.config} in {launch.processes} processes", True)
+
+
+def _training(recipe: Recipe) -> Iterator[Check]:
+    """What the recipe's trainings need of the machine, by the name or configuration of its base alone."""
+    if _QWEN_VL.search(_kind_of(recipe.bootstrap.base)):
+        there = find_spec("torchvision") is not None
+        said = "found" if there else "not installed; the processor of this base needs it"
+        yield Check("torchvision", said, there, "Install the build that goes with this torch.")
+    wide = [verb for verb in ("bootstrap", "align") if getattr(recipe, verb).weights == "bfloat16"]
+    if wide and not _has_gpu():
+        yield Check(
+            "trainings", f"{' and '.join(wide)} in bfloat16 without a GPU: they run, but very slowly", None
+        )
+
+
+def _kind_of(base: str) -> str:
+    """``model_type`` of a checkpoint folder; of a hub checkpoint there is only the name."""
+    config = Path(resolve_base(base)) / "config.json"
+    try:
+        return str(json.loads(config.read_text(encoding="utf-8")).get("model_type"))
+    except (OSError, ValueError, AttributeError):
+        return base
 
 
 def _base(name: str) -> Check:

@@ -1,8 +1,12 @@
-"""YAML in which a key that stands twice in one table is an error."""
+"""YAML in which keys that stand twice in a table, or that its model does not know, are errors."""
 
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, Union, get_args, get_origin
 
 import yaml
+from pydantic import BaseModel
+
+from driftbound.errors import ConfigError
 
 
 class TwiceError(yaml.YAMLError):
@@ -26,3 +30,33 @@ class StrictLoader(yaml.SafeLoader):
                 raise TwiceError(f"line {line}: key {key.value!r} stands in line {first[key.value]} already")
             first[key.value] = line
         return node
+
+
+def refuse_unknown(model: type[BaseModel], given: dict[str, Any], where: str, table: str) -> None:
+    """Raise ``ConfigError`` for a key that the model does not have, with its neighbour."""
+    known = model.model_fields
+    for key in given:
+        if key not in known:
+            near = get_close_matches(str(key), list(known), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}."
+            inside = f" in {table!r}" if table else ""
+            raise ConfigError(f"{where}: unknown key {key!r}{inside}; {hint}")
+        inner = _table_of(known[key].annotation)
+        if inner is not None:
+            name = f"{table}.{key}" if table else str(key)
+            value = given[key]
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, dict):
+                    refuse_unknown(inner, item, where, name)
+
+
+def _table_of(annotation: Any) -> type[BaseModel] | None:
+    """The recipe table inside an annotation such as ``tuple[TeacherConfig, ...]``, if any."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (tuple, Union):
+        for part in get_args(annotation):
+            found = _table_of(part)
+            if found is not None:
+                return found
+    return None

@@ -1,6 +1,7 @@
 """The model card that a trainer leaves beside what it has trained."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from driftbound import __version__
 from driftbound.store.checkpoint import is_hub_name
@@ -10,6 +11,18 @@ _NAMES = {
     "plackett_luce": "the chosen answer is the first choice among all answers (Plackett-Luce)",
     "pairwise": "the chosen answer is preferred over each rejected one (mean of DPO terms)",
 }
+
+_SHOWN = ("objective", "beta", "anchor", "length_normalised", "max_length", "row_tokens", "learning_rate")
+
+
+def settings_of(args: Any, model: Any) -> dict[str, object]:
+    """What a card says of a training: its main settings, the weights' dtype and the adapters, if any."""
+    found: dict[str, object] = {name: getattr(args, name) for name in (*_SHOWN, "seed")}
+    found["weights"] = str(model.dtype).removeprefix("torch.")
+    for used in getattr(model, "peft_config", {}).values():
+        rank = f", rank {used.r}" if hasattr(used, "r") else ""
+        found["adapters"] = f"{used.peft_type.value}{rank}"
+    return found
 
 
 def model_card(

@@ -22,11 +22,16 @@ class Student(NamedTuple):
     processor: Any
 
 
-def load(name: str | Path, *, for_training: bool = False) -> Student:
+_FOR_PROCESSORS = ("revision", "trust_remote_code", "token", "cache_dir", "subfolder")
+"""Of what is given for loading a model, what its processor is loaded with too."""
+
+
+def load(name: str | Path, *, for_training: bool = False, **given: Any) -> Student:
     """Load a checkpoint folder (or, where the user names one, a hub checkpoint), in evaluation mode.
 
-    float32 for training and on the CPU; bfloat16 for generation on a GPU that has it. Raises
-    ``ModelError`` for what cannot be loaded, is no image-and-text model, or has no chat template.
+    float32 for training and on the CPU; bfloat16 for generation on a GPU that has it; unless ``given``,
+    keywords of ``from_pretrained``, has another ``dtype``. Raises ``ModelError`` for what cannot be
+    loaded, is no image-and-text model, or has no chat template.
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -41,15 +46,17 @@ def load(name: str | Path, *, for_training: bool = False) -> Student:
     dtype = torch.bfloat16 if has_bfloat16(device) and not for_training else torch.float32
     with boundary(ModelError, doing, then=then):
         logging.getLogger("transformers").setLevel(logging.ERROR)
-        processor = AutoProcessor.from_pretrained(name)
-        model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype)
+        shared = {key: given[key] for key in _FOR_PROCESSORS if key in given}
+        processor = AutoProcessor.from_pretrained(name, **shared)
+        model = AutoModelForImageTextToText.from_pretrained(name, **{"dtype": dtype} | given)
     if not getattr(processor, "chat_template", None):
         raise ModelError(
             f"{name}: its processor has no chat template. Add chat_template.jinja to the checkpoint."
         )
     if processor.tokenizer.pad_token_id is None or processor.tokenizer.eos_token_id is None:
         raise ModelError(f"{name}: its tokenizer has no padding or end token. Set both in the checkpoint.")
-    return Student(model.to(device).eval(), processor)
+    placed = "device_map" in given or "quantization_config" in given
+    return Student((model if placed else model.to(device)).eval(), processor)
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -65,14 +72,9 @@ def arithmetic(device: torch.device) -> AbstractContextManager[Any]:
 def make_trainable(model: Any, config: TrainingConfig) -> Any:
     """Set what is trained: everything, everything but the vision tower, or adapters on the decoder."""
     if config.tuner == "lora":
-        from peft import LoraConfig, get_peft_model
+        from peft import get_peft_model
 
-        return get_peft_model(
-            model,
-            LoraConfig(
-                r=config.lora.rank, lora_alpha=config.lora.alpha, target_modules=_decoder_linears(model)
-            ),
-        )
+        return get_peft_model(model, adapters(model, config))  # float32, whatever the weights are
     vision = {id(p) for module in vision_modules(model) for p in module.parameters()}
     for parameter in model.parameters():
         parameter.requires_grad_(config.train_vision or id(parameter) not in vision)
@@ -84,9 +86,12 @@ def tower_is_frozen(config: TrainingConfig) -> bool:
     return config.tuner == "lora" or not config.train_vision
 
 
-def merged(model: Any) -> Any:
-    """The model without adapters: these are folded into its weights."""
-    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+def adapters(model: Any, config: TrainingConfig) -> Any:
+    """The recipe's low-rank adapters, on all linear layers of the model's decoder, as peft wants them."""
+    from peft import LoraConfig
+
+    lora = config.lora
+    return LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=_decoder_linears(model))
 
 
 def save(student: Student, folder: Path) -> None:

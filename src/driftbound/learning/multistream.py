@@ -2,28 +2,30 @@
 
 import copy
 import math
-import os
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from time import time
 from typing import Any
 
 import torch
-from transformers import AutoProcessor, Trainer, set_seed
+from transformers import Trainer, set_seed
 from transformers.trainer_utils import speed_metrics
 
 from driftbound.config import AlignConfig
-from driftbound.errors import ModelError, StoreError, TrainingError, boundary
+from driftbound.errors import StoreError, TrainingError, boundary
 from driftbound.learning import models, processes
-from driftbound.learning.card import model_card
+from driftbound.learning.card import model_card, settings_of
 from driftbound.learning.families import collator_for
+from driftbound.learning.goals import Alignment
+from driftbound.learning.merging import merged
 from driftbound.learning.multistream_config import MultiStreamConfig
 from driftbound.learning.multistream_files import stored, trained
+from driftbound.learning.multistream_model import adapt, arithmetic_of, init_of, resolve
 from driftbound.learning.reference import identity_of, logp_at_start, reference_logps
 from driftbound.learning.rows import Rows
 from driftbound.learning.tower import forget_features, keep_features, tower_is_trained
-from driftbound.learning.trainer import Alignment, GroupTrainer
+from driftbound.learning.trainer import GroupTrainer
 from driftbound.learning.training import COMPLETE
 
 
@@ -50,6 +52,7 @@ class MultiStreamTrainer(GroupTrainer):
         *,
         peft_config: Any = None,
         ref_model: Any = None,
+        model_init_kwargs: dict[str, Any] | None = None,
         callbacks: list[Any] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
     ) -> None:
@@ -61,9 +64,10 @@ class MultiStreamTrainer(GroupTrainer):
             evals: Any = {key: self._rows(each, f"eval_dataset {key}") for key, each in eval_dataset.items()}
         else:
             evals = None if eval_dataset is None else self._rows(eval_dataset, "eval_dataset")
-        model, processing_class = _resolve(model, processing_class, args)
+        init = init_of(model, model_init_kwargs)
+        model, processing_class = resolve(model, processing_class, args, init)
         self.base_name = str(getattr(model.config, "_name_or_path", "") or "")
-        self._arithmetic = _arithmetic_of(args)
+        self._arithmetic = arithmetic_of(args)
         self._collate = collator_for(
             models.Student(
                 model.get_base_model() if hasattr(model, "peft_config") else model, processing_class
@@ -72,7 +76,7 @@ class MultiStreamTrainer(GroupTrainer):
             "MultiStreamTrainer",
         )
         self._collate.first_is_whole = True
-        self._ref = _resolve(ref_model, processing_class, args)[0] if ref_model is not None else None
+        self._ref = None if ref_model is None else resolve(ref_model, processing_class, args, init)[0]
         if peft_config is not None or not tower_is_trained(model):
             keep_features(model, args.tower_cache_mb)
         watched = evals.values() if isinstance(evals, dict) else [evals]
@@ -82,7 +86,7 @@ class MultiStreamTrainer(GroupTrainer):
             floor = logp_at_start(self._collate, train) + args.floor
         set_seed(args.seed)
         self.adapted = peft_config is not None
-        model = _adapt(model, peft_config) if self.adapted else model
+        model = adapt(model, peft_config) if self.adapted else model
         if tower_is_trained(model):  # adapters may lie on it, and only now do
             forget_features(model)
         super().__init__(
@@ -203,9 +207,9 @@ class MultiStreamTrainer(GroupTrainer):
         if not processes.leads():
             return
         model = self.accelerator.unwrap_model(self.model)
-        merged = models.merged(copy.deepcopy(model)) if hasattr(model, "peft_config") else model
+        whole = merged(copy.deepcopy(model))[0] if hasattr(model, "peft_config") else model
         with boundary(StoreError, f"writing {output_dir}", then="Check disk space and permissions."):
-            merged.save_pretrained(output_dir)
+            whole.save_pretrained(output_dir)
             self.processing_class.save_pretrained(output_dir)
         self._write_card(Path(output_dir), adapter=False)
 
@@ -253,9 +257,11 @@ class MultiStreamTrainer(GroupTrainer):
     ) -> None:
         if not processes.leads():
             return
-        shown = ("objective", "beta", "anchor", "length_normalised", "max_length", "learning_rate", "seed")
-        settings: dict[str, object] = {name: getattr(self.args, name) for name in shown}
-        settings |= {"rows": len(self.train_dataset or ()), "steps": self.state.global_step}
+        steps = self.state.global_step
+        settings = settings_of(self.args, self.model) | {
+            "rows": len(self.train_dataset or ()),
+            "steps": steps,
+        }
         card = model_card(
             title or folder.resolve().name,
             base=self.base_name,
@@ -266,38 +272,6 @@ class MultiStreamTrainer(GroupTrainer):
         )
         with boundary(StoreError, f"writing {folder}", then="Check disk space and permissions."):
             (folder / "README.md").write_text(card, encoding="utf-8")
-
-
-def _resolve(model: Any, processor: Any, args: MultiStreamConfig) -> tuple[Any, Any]:
-    """Model and processor, each by name or as an object, on the device of the training."""
-    if isinstance(model, str | os.PathLike):
-        model, own = models.load(os.fspath(model), for_training=True)
-        processor = processor or own
-    elif processor is None:
-        name = getattr(model.config, "_name_or_path", "")
-        with boundary(ModelError, "finding the model's processor", then="Give processing_class."):
-            processor = AutoProcessor.from_pretrained(name)
-    if getattr(processor, "tokenizer", None) is None or not getattr(processor, "chat_template", None):
-        raise ModelError("processing_class must be a processor with a tokenizer and a chat template.")
-    if processor.tokenizer.pad_token_id is None or processor.tokenizer.eos_token_id is None:
-        raise ModelError("the tokenizer has no padding or end token. Set both.")
-    placed = getattr(model, "hf_device_map", None) or getattr(model, "is_quantized", False)
-    return model if placed else model.to(args.device), processor
-
-
-def _adapt(model: Any, peft_config: Any) -> Any:
-    from peft import get_peft_model
-
-    if hasattr(model, "peft_config"):
-        raise TrainingError("the model has adapters already. Leave out peft_config, or merge them.")
-    with boundary(ModelError, "adding adapters", then="Check peft_config."):
-        return get_peft_model(model, peft_config)
-
-
-def _arithmetic_of(args: MultiStreamConfig) -> Callable[[], AbstractContextManager[Any]]:
-    """The arithmetic of the training, for the reference too: else the first loss is not ln(N+1)."""
-    dtype = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
-    return lambda: nullcontext() if dtype is None else torch.autocast(args.device.type, dtype)
 
 
 __all__ = ["MultiStreamConfig", "MultiStreamTrainer"]

@@ -8,7 +8,7 @@ from transformers import TrainingArguments
 
 from driftbound.errors import ConfigError
 from driftbound.learning import models
-from driftbound.learning.trainer import LOSSES
+from driftbound.learning.goals import LOSSES
 
 
 @dataclass

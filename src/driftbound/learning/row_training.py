@@ -15,7 +15,7 @@ from driftbound.learning.multistream import MultiStreamTrainer
 from driftbound.learning.multistream_config import MultiStreamConfig
 from driftbound.learning.multistream_files import last_complete
 from driftbound.learning.rows import Rows
-from driftbound.learning.training import StepProgress
+from driftbound.learning.training import StepProgress, checkpointing
 from driftbound.progress import bar
 
 
@@ -24,12 +24,8 @@ def train_on_rows(
     name: str,
     base: str,
     out: Path,
+    config: AlignConfig,
     *,
-    beta: float,
-    anchor: float,
-    epochs: float,
-    learning_rate: float,
-    max_length: int,
     claim: Callable[[], None],
 ) -> None:
     """Train ``base`` and leave an ordinary checkpoint in ``out``; goes on from the last whole checkpoint.
@@ -40,19 +36,23 @@ def train_on_rows(
     if processes.count() > 1:
         raise TrainingError("align --groups runs in one process. Use MultiStreamTrainer for several.")
     checked = Rows(rows, name, first=1)
-    config = AlignConfig()
-    student = models.load(base, for_training=True)
+    student = models.load(base, for_training=True, dtype=config.weights)
     claim()
     args = MultiStreamConfig(
         output_dir=str(out),
-        beta=beta,
-        anchor=anchor,
-        num_train_epochs=epochs,
-        learning_rate=learning_rate,
+        objective=config.objective,
+        beta=config.beta,
+        anchor=config.anchor,
+        length_normalised=config.length_normalised,
+        num_train_epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        adam_beta2=config.adam_beta2,
         floor=config.floor,
-        max_length=max_length,
+        max_length=config.max_length,
         row_tokens=config.row_tokens,
-        per_device_train_batch_size=config.groups_per_step,
+        per_device_train_batch_size=config.groups_per_forward,
+        gradient_accumulation_steps=config.groups_per_step // config.groups_per_forward,
         lr_scheduler_type="cosine",
         warmup_steps=config.warmup,
         logging_steps=config.log_steps,
@@ -60,11 +60,15 @@ def train_on_rows(
         save_steps=config.save_steps,
         save_total_limit=2,
         report_to="none",
+        **checkpointing(config.gradient_checkpointing),
     )
-    steps = math.ceil(epochs * math.ceil(len(rows) / config.groups_per_step))
-    trainer = MultiStreamTrainer(
-        models.make_trainable(student.model, config), args, checked, processing_class=student.processor
-    )
+    given: dict[str, Any] = {"processing_class": student.processor}
+    if config.tuner == "lora":
+        given["peft_config"] = models.adapters(student.model, config)
+    else:
+        models.make_trainable(student.model, config)
+    steps = math.ceil(config.epochs * math.ceil(len(rows) / config.groups_per_step))
+    trainer = MultiStreamTrainer(student.model, args, checked, **given)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     start = last_complete(out)
@@ -72,6 +76,6 @@ def train_on_rows(
         trainer.add_callback(StepProgress(advance))
         trainer.train(resume_from_checkpoint=str(start) if start else None)
     trainer.save_state()
-    trainer.save_model()
+    trainer.save_merged(out)
     for checkpoint in out.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)

@@ -4,10 +4,10 @@ import copy
 import json
 import math
 import shutil
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,17 +15,17 @@ from accelerate.utils import send_to_device
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
 from driftbound.config import TrainingConfig
-from driftbound.errors import ConfigError, ModelError, StoreError, TrainingError, boundary
+from driftbound.errors import ConfigError, StoreError, boundary
 from driftbound.learning import models, processes
-from driftbound.learning.collator import Example, MultiStreamCollator, image_tokens
+from driftbound.learning.collator import Example, MultiStreamCollator
+from driftbound.learning.goals import Alignment, Bootstrapping
 from driftbound.learning.logprobs import score
-from driftbound.learning.trainer import Alignment, Bootstrapping, GroupTrainer
-from driftbound.progress import Advance, bar, say
+from driftbound.learning.merging import merged
+from driftbound.learning.trainer import GroupTrainer
+from driftbound.progress import Advance, bar
 
 COMPLETE = "complete"
 """Marks a checkpoint that was written to its end; one without it is what a kill left behind."""
-NAMED = 10
-"""How many cases are named where many are concerned."""
 
 
 def train(
@@ -74,15 +74,17 @@ def train(
         if processes.leads():
             twin.load_state_dict(state)
     watched: dict[str, float] = {}
+    kept = 1.0
     if processes.leads():
-        student = models.Student(models.merged(twin).eval(), student.processor)
+        whole, kept = merged(twin)
+        student = models.Student(whole.eval(), student.processor)
         size, title = config.groups_per_forward, f"{verb}: validation"
         watched = watch(student.model, collate, validation, objective, size, title=title)
         _write_metrics(folder / "metrics.jsonl", trainer.state.log_history, watched)
         models.save(student, folder / "student")
         _drop(checkpoints)
     processes.wait()
-    return {"groups": len(examples), "steps": steps, "validation": watched}
+    return {"groups": len(examples), "steps": steps, "validation": watched, "kept_in_merging": kept}
 
 
 def _twin(model: Any) -> Any:
@@ -91,86 +93,6 @@ def _twin(model: Any) -> Any:
     twin = copy.deepcopy(model.cpu())
     model.to(device)
     return twin
-
-
-class Examined(NamedTuple):
-    """What of the examples is trained and watched on, and what was cut or left out."""
-
-    examples: list[Example]
-    validation: list[Example]
-    facts: dict[str, Any]
-
-
-def examine(
-    model: Any,
-    collate: MultiStreamCollator,
-    examples: Sequence[Example],
-    validation: Sequence[Example],
-    *,
-    verb: str,
-) -> Examined:
-    """Encode every case before anything is computed with it, so that bad input ends here.
-
-    Raises the error of the first case that cannot be trained on. A group whose consensus would have to
-    be cut is left out; other answers that are too long will be cut. Both are said, and in the facts.
-    The first case with each number of images is scored once.
-    """
-    collate.image_tokens |= image_tokens(model.config)
-    dropped: list[str] = []
-    cut: list[str] = []
-    columns: Counter[str] = Counter()
-    tried: set[int] = set()
-    with bar(f"{verb}: measuring answers", len(examples) + len(validation)) as advance:
-        for example in (*examples, *validation):
-            found = collate.too_long(example)
-            if collate.first_is_whole and 0 in found:
-                dropped.append(example.case_id)
-            else:
-                cut += [example.case_id] * bool(found)
-                columns.update(collate.columns[c] if collate.columns else str(c) for c in found)
-                if len(example.images) not in tried:
-                    _try(model, collate, example)
-                    tried.add(len(example.images))
-            advance()
-    limit = f"max_length {collate.max_length}"
-    if dropped:
-        say(f"{verb}: {len(dropped)} groups left out, their consensus exceeds {limit}: {_named(dropped)}")
-    if cut:
-        whose = ", ".join(f"{name} {count}" for name, count in columns.items())
-        say(f"{verb}: {columns.total()} answers exceed {limit}, their ends are cut ({whose}): {_named(cut)}")
-    out = set(dropped)
-    kept = [example for example in examples if example.case_id not in out]
-    if not kept:
-        raise TrainingError(f"{verb}: the consensus of no training group fits into {limit}. Raise it.")
-    facts = {
-        "truncated_answers": columns.total(),
-        "truncated_by_teacher": dict(columns),
-        "truncated_cases": cut[:NAMED],
-        "dropped_groups": len(dropped),
-        "dropped_cases": dropped[:NAMED],
-    }
-    return Examined(kept, [example for example in validation if example.case_id not in out], facts)
-
-
-@torch.no_grad()
-def _try(model: Any, collate: MultiStreamCollator, example: Example) -> None:
-    """Score one case: processor and model must mean the same by an image."""
-    model.eval()
-    batch = send_to_device(collate([example]), model.device)
-    try:
-        with models.arithmetic(model.device):
-            score(model, batch)
-    except (ValueError, IndexError) as error:
-        raise ModelError(
-            f"case {example.case_id}: the model cannot read its prompt and image: "
-            f"{str(error).strip().splitlines()[0].rstrip('.')}. Model and processor of the checkpoint must "
-            "agree on the size of an image and its tokens."
-        ) from error
-
-
-def _named(cases: Sequence[str]) -> str:
-    more = len(cases) - NAMED
-    return ", ".join(cases[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def shuffled(n: int, epochs: float, seed: int) -> list[int]:
@@ -227,6 +149,7 @@ def _arguments(config: TrainingConfig, steps: int, seed: int, checkpoints: Path)
         lr_scheduler_type="cosine",
         warmup_steps=math.ceil(config.warmup * steps),
         weight_decay=config.weight_decay,
+        adam_beta2=config.adam_beta2,
         logging_steps=config.log_steps,
         logging_first_step=True,
         save_steps=config.save_steps,
@@ -240,9 +163,19 @@ def _arguments(config: TrainingConfig, steps: int, seed: int, checkpoints: Path)
         disable_tqdm=True,
         report_to="none",
         ddp_find_unused_parameters=True,  # a case without image leaves the tower out
+        **checkpointing(config.gradient_checkpointing),
     )
     arguments._n_gpu = min(1, arguments.n_gpu)  # no DataParallel: it splits groups behind our back
     return arguments
+
+
+def checkpointing(wanted: bool) -> dict[str, Any]:
+    """Arguments of transformers for gradient checkpointing, under the name that its version has for it."""
+    if not wanted:
+        return {}
+    names = {field.name for field in fields(TrainingArguments)}
+    name = next(n for n in ("activation_checkpointing", "gradient_checkpointing") if n in names)
+    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
 
 
 class StepProgress(TrainerCallback):

@@ -15,7 +15,7 @@ from driftbound.store.tables import read_cases, read_groups
 
 if TYPE_CHECKING:
     from driftbound.learning.collator import Candidate, Example
-    from driftbound.learning.trainer import Alignment
+    from driftbound.learning.goals import Alignment
 
 
 def inputs(context: Context) -> dict[str, str]:
@@ -35,10 +35,11 @@ def run(context: Context) -> dict[str, Any]:
     consensus would have to be cut.
     """
     from driftbound.learning import models
+    from driftbound.learning.examining import examine
     from driftbound.learning.families import collator_for
     from driftbound.learning.reference import reference_logps
     from driftbound.learning.tower import kept_features
-    from driftbound.learning.training import examine, train
+    from driftbound.learning.training import train
 
     config, folder = context.recipe.align, context.folder.stage("align")
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +52,7 @@ def run(context: Context) -> dict[str, Any]:
     if without:
         say(f"align: {without} groups without a valid negative are left out")
     models.set_threads(context.recipe.threads)
-    student = models.load(context.folder.student("bootstrap"), for_training=True)
+    student = models.load(context.folder.student("bootstrap"), for_training=True, dtype=config.weights)
     collate = collator_for(student, config, "align")
     teachers = tuple(teacher.name for teacher in context.recipe.teachers)
     collate.columns, collate.first_is_whole = ("consensus", *teachers), True
@@ -85,7 +86,7 @@ def run(context: Context) -> dict[str, Any]:
 
 
 def _objective(config: AlignConfig, teachers: tuple[str, ...]) -> "Alignment":
-    from driftbound.learning.trainer import Alignment
+    from driftbound.learning.goals import Alignment
 
     return Alignment(
         objective=config.objective,

@@ -36,10 +36,11 @@ def run(context: Context) -> dict[str, Any]:
     KL to every teacher, in practice next-token NLL on the pooled trajectories).
     """
     from driftbound.learning import models
+    from driftbound.learning.examining import examine
     from driftbound.learning.families import collator_for
+    from driftbound.learning.goals import Bootstrapping
     from driftbound.learning.tower import kept_features
-    from driftbound.learning.trainer import Bootstrapping
-    from driftbound.learning.training import examine, train
+    from driftbound.learning.training import train
 
     config, folder = context.recipe.bootstrap, context.folder.stage("bootstrap")
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +48,7 @@ def run(context: Context) -> dict[str, Any]:
     if not examples:
         raise TrainingError("bootstrap: no teacher gave a usable answer to a training case. Look at collect.")
     models.set_threads(context.recipe.threads)
-    student = models.load(resolve_base(config.base), for_training=True)
+    student = models.load(resolve_base(config.base), for_training=True, dtype=config.weights)
     collate = collator_for(student, config, "bootstrap")
     collate.columns = tuple(teacher.name for teacher in context.recipe.teachers)
     validation = _examples(context, "validation")
