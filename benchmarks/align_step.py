@@ -3,9 +3,10 @@
     python -m benchmarks.align_step --shape paper --baseline trl --json benchmarks/results/align_step.json
 
 The same work for everyone: policy forward and backward plus reference forward over the same cases, seven
-negatives each, LoRA rank 8 on the decoder, vision tower frozen, one case per optimiser step. Every arm runs
-in a process of its own, in turns; medians over the runs. Reference log-probabilities are computed once and
-stored by this trainer; TRL 1.16 refuses that for images and computes them in every step. The baseline needs
+negatives each, LoRA rank 8 on the decoder (`--tower trained`: and on the vision tower), one case per
+optimiser step. Every arm runs in a process of its own, in turns; medians over the runs. Reference
+log-probabilities are computed once and stored by this trainer; TRL 1.16 refuses that for images and computes
+them in every step. The baseline needs
 `pip install trl==1.16.0`, which nothing else here does.
 """
 
@@ -29,6 +30,8 @@ from typing import Any
 
 NEGATIVES = 7
 ARMS = ("packed", "separate")
+VOCABULARY = 2816
+"""Makes the head 7 % of the decoder, as in Qwen2.5-VL-7B; the tokenizer uses a few of them."""
 TRL_ARMS = ("trl-1", "trl-7")
 WORDS = [a + b for a in ("ba", "de", "gi", "ko", "lu") for b in ("ma", "ne", "pi", "ro", "su")]
 """Of letters alone, so that each is one token."""
@@ -64,7 +67,7 @@ def build(shape: Shape) -> tuple[Any, Any]:
         image_size=shape.side, patch_size=14, projection_dim=192,
     )  # fmt: skip
     text = Qwen2Config(
-        vocab_size=len(tokenizer), hidden_size=384, intermediate_size=1024, num_hidden_layers=8,
+        vocab_size=VOCABULARY, hidden_size=384, intermediate_size=1024, num_hidden_layers=8,
         num_attention_heads=6, num_key_value_heads=6, max_position_embeddings=8192, tie_word_embeddings=True,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
     )  # fmt: skip
@@ -146,16 +149,32 @@ def common(folder: Path, cases: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def run_ours(shape: Shape, cases: int, folder: Path, *, packed: bool) -> dict[str, Any]:
+def adapters(model: Any, tower: str) -> Any:
+    """Rank 8 on the linear layers of the decoder, or of decoder and tower; the same for all arms."""
+    import torch
+    from peft import LoraConfig
+
+    parts = ("language_model", *(("vision_tower",) if tower == "trained" else ()))
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and any(part in name for part in parts)
+    ]
+    return LoraConfig(r=8, lora_alpha=32, target_modules=names)
+
+
+def run_ours(shape: Shape, cases: int, folder: Path, tower: str, *, packed: bool) -> dict[str, Any]:
     """This trainer; reference first, then the training, timed apart."""
+    from peft import get_peft_model
     from transformers import TrainingArguments
 
-    from driftbound.config import AlignConfig, LoraConfig
+    from driftbound.config import AlignConfig
     from driftbound.learning import models
     from driftbound.learning.collator import Candidate, Example
     from driftbound.learning.families import collator_for
     from driftbound.learning.goals import Alignment
     from driftbound.learning.reference import reference_logps
+    from driftbound.learning.tower import kept_features
     from driftbound.learning.trainer import GroupTrainer
 
     model, processor = build(shape)
@@ -167,22 +186,21 @@ def run_ours(shape: Shape, cases: int, folder: Path, *, packed: bool) -> dict[st
             zip(texts(shape, cases), pictures(shape, cases, folder), strict=True)
         )
     ]
-    settings = AlignConfig(
-        tuner="lora", lora=LoraConfig(rank=8, alpha=32), max_length=8192, row_tokens=8192 if packed else 0
-    )
+    settings = AlignConfig(max_length=8192, row_tokens=8192 if packed else 0)
     collate = collator_for(models.Student(model, processor), settings, "benchmark")
     teachers = tuple(f"t{k}" for k in range(NEGATIVES))
     objective = Alignment(
         objective="plackett_luce", beta=0.1, anchor=0.0, length_normalised=False, teachers=teachers
     )
-    with peak_memory() as peak:
+    megabytes = settings.tower_cache_mb if tower == "frozen" else 0
+    with peak_memory() as peak, kept_features(model, megabytes):
         reference_logps(model, collate, examples[:1], batch_size=1, path=folder / "warm.jsonl")
         started = time.perf_counter()
         collate.reference = reference_logps(
             model, collate, examples, batch_size=1, path=folder / "reference.jsonl"
         )
         reference = (time.perf_counter() - started) / cases
-        adapted = models.make_trainable(model, settings)
+        adapted = get_peft_model(model, adapters(model, tower))
         callback, times = clock()
         arguments = TrainingArguments(per_device_train_batch_size=1, **common(folder, cases))
         GroupTrainer(
@@ -191,18 +209,16 @@ def run_ours(shape: Shape, cases: int, folder: Path, *, packed: bool) -> dict[st
         ).train()  # fmt: skip
     return {
         "step_s": statistics.median(times[1:]), "reference_s": reference, "peak_mb": peak[0],
+        "tokens": collate(examples[:1])["input_ids"].numel(),
         "logps": [value for example in examples for value in collate.reference[example.case_id]],
     }  # fmt: skip
 
 
-def run_trl(shape: Shape, cases: int, folder: Path, *, micro: int) -> dict[str, Any]:
+def run_trl(shape: Shape, cases: int, folder: Path, tower: str, *, micro: int) -> dict[str, Any]:
     """TRL's DPOTrainer on the seven pairs of each case, one case per optimiser step."""
     from datasets import Dataset
-    from peft import LoraConfig
     from PIL import Image
     from trl import DPOConfig, DPOTrainer
-
-    from driftbound.learning.models import _decoder_linears
 
     model, processor = build(shape)
     rows = [
@@ -220,26 +236,25 @@ def run_trl(shape: Shape, cases: int, folder: Path, *, micro: int) -> dict[str, 
         per_device_train_batch_size=micro, gradient_accumulation_steps=NEGATIVES // micro, beta=0.1,
         max_length=None, **common(folder, cases),
     )  # fmt: skip
-    adapters = LoraConfig(r=8, lora_alpha=32, target_modules=_decoder_linears(model))
     with peak_memory() as peak:
         trainer = DPOTrainer(
             model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=processor,
-            peft_config=adapters, callbacks=[callback],
+            peft_config=adapters(model, tower), callbacks=[callback],
         )  # fmt: skip
         trainer.train()
     logged = [row["logps/chosen"] for row in trainer.state.log_history if "logps/chosen" in row]
     return {"step_s": statistics.median(times[1:]), "reference_s": 0.0, "peak_mb": peak[0], "chosen": logged}
 
 
-def run_arm(arm: str, shape: Shape, cases: int, threads: int) -> dict[str, Any]:
+def run_arm(arm: str, shape: Shape, cases: int, tower: str, threads: int) -> dict[str, Any]:
     """One arm, in this process."""
     import torch
 
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
         if arm in ARMS:
-            return run_ours(shape, cases, Path(folder), packed=arm == "packed")
-        return run_trl(shape, cases, Path(folder), micro=int(arm.rpartition("-")[2]))
+            return run_ours(shape, cases, Path(folder), tower, packed=arm == "packed")
+        return run_trl(shape, cases, Path(folder), tower, micro=int(arm.rpartition("-")[2]))
 
 
 def summarise(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -254,6 +269,9 @@ def summarise(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     pairs = zip(runs["packed"][0]["logps"], runs["separate"][0]["logps"], strict=True)
     result["largest_logp_difference"] = max(abs(a - b) for a, b in pairs)
     result["faster_than_separate"] = first["separate"] / first["packed"]
+    tokens = {arm: runs[arm][0]["tokens"] for arm in ARMS}
+    result["by_tokens"] = tokens["separate"] / tokens["packed"]
+    result["share_of_that"] = result["faster_than_separate"] / result["by_tokens"]
     baselines = [arm for arm in first if arm in TRL_ARMS]
     if baselines:
         best = min(first[arm] for arm in baselines)
@@ -268,6 +286,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shape", choices=SHAPES, default="paper")
+    parser.add_argument("--tower", choices=("frozen", "trained"), default="frozen")
     parser.add_argument("--baseline", choices=("none", "trl"), default="none")
     parser.add_argument("--cases", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=3)
@@ -276,11 +295,12 @@ def main() -> None:
     parser.add_argument("--arm", choices=(*ARMS, *TRL_ARMS), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.arm:
-        print(json.dumps(run_arm(given.arm, SHAPES[given.shape], given.cases, given.threads)))
+        print(json.dumps(run_arm(given.arm, SHAPES[given.shape], given.cases, given.tower, given.threads)))
         return
     arms = [*ARMS, *(TRL_ARMS if given.baseline == "trl" else ())]
     runs: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
     options = ["--shape", given.shape, "--cases", str(given.cases), "--threads", str(given.threads)]
+    options += ["--tower", given.tower]
     for _ in range(given.repeats):
         for arm in arms:
             command = [sys.executable, "-m", "benchmarks.align_step", *options, "--arm", arm]
@@ -290,7 +310,8 @@ def main() -> None:
     result = summarise(runs)
     names = ("torch", "transformers", "peft", *(("trl",) if given.baseline == "trl" else ()))
     result |= {
-        "shape": given.shape, "cases": given.cases, "repeats": given.repeats, "threads": given.threads,
+        "shape": given.shape, "tower": given.tower, "cases": given.cases, "repeats": given.repeats,
+        "threads": given.threads,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {name: metadata.version(name) for name in names},
     }  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from driftbound import config, pipeline
+from driftbound import config, pipeline, strict_yaml
 from driftbound.cli import HELP
 from driftbound.store.folder import VERBS, RunFolder
 
@@ -188,7 +188,7 @@ def test_help_answers_within_half_a_second():
 
 def models_within(model: type[BaseModel]) -> set[type[BaseModel]]:
     """A recipe table and all tables inside it."""
-    inner = {config._table_of(field.annotation) for field in model.model_fields.values()} - {None}
+    inner = {strict_yaml._table_of(field.annotation) for field in model.model_fields.values()} - {None}
     return {model}.union(*(models_within(each) for each in inner))
 
 

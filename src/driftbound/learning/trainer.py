@@ -97,11 +97,11 @@ class GroupTrainer(Trainer):
     def _prepare_inputs(self, inputs: Batch) -> Batch:
         """On the device; our own numbers as they are, where DeepSpeed would have them in bfloat16."""
         ours = {name: value for name, value in inputs.items() if name in OURS}
-        theirs = {name: value for name, value in inputs.items() if name not in {*OURS, "parts"}}
-        prepared: Batch = super()._prepare_inputs(theirs) | send_to_device(ours, self.args.device)
+        prepared: Batch = send_to_device(ours, self.args.device)
         if "parts" in inputs:
-            prepared["parts"] = [self._prepare_inputs(part) for part in inputs["parts"]]
-        return prepared
+            return prepared | {"parts": [self._prepare_inputs(part) for part in inputs["parts"]]}
+        theirs = {name: value for name, value in inputs.items() if name not in OURS}
+        return prepared | super()._prepare_inputs(theirs)
 
     def compute_loss(
         self,
