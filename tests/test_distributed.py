@@ -303,7 +303,7 @@ def test_configurations_that_do_not_serve_are_refused_at_once(world, tmp_path, m
 
 def test_doctor_looks_at_the_launch_table(monkeypatch):
     two = {"processes": 2}
-    monkeypatch.setattr(doctor, "_gpu", lambda: False)
+    monkeypatch.setattr(doctor, "_has_gpu", lambda: False)
     assert doctor._launch(LaunchConfig(config="ddp", **two)).ok
     assert "needs GPUs" in doctor._launch(LaunchConfig(config="fsdp2", **two)).line
 

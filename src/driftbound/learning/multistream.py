@@ -98,14 +98,17 @@ class MultiStreamTrainer(GroupTrainer):
             processing_class=processing_class,
             callbacks=callbacks,
             optimizers=optimizers,
-            objective=Alignment(
-                objective=args.objective,
-                beta=args.beta,
-                anchor=args.anchor,
-                length_normalised=args.length_normalised,
-                teachers=tuple(str(k) for k in range(1, self.width)),
-            ),
+            objective=self._preference(args),
             floor=floor,
+        )
+
+    def _preference(self, args: MultiStreamConfig) -> Alignment:
+        return Alignment(
+            objective=args.objective,
+            beta=args.beta,
+            anchor=args.anchor,
+            length_normalised=args.length_normalised,
+            teachers=tuple(str(k) for k in range(1, self.width)),
         )
 
     def _rows(self, rows: Any, name: str) -> Rows:
