@@ -143,6 +143,23 @@ def test_pairwise_anchor_and_length_reach_the_objective(checkpoint, tmp_path):
     assert trainer.objective.length_normalised
 
 
+@pytest.mark.parametrize(
+    ("target", "forwards"), [("language_model", 0), ("(language_model|vision_tower)", 4)]
+)
+def test_a_training_knows_the_features_of_a_frozen_tower(checkpoint, tmp_path, target, forwards):
+    """From the reference; with adapters on the tower it asks it for each of 2 x 2 batches."""
+    lora = LoraConfig(r=2, target_modules=rf".*{target}.*(q_proj|v_proj)")
+    trainer = make(checkpoint, tmp_path, num_train_epochs=2, more={"peft_config": lora})
+    model, calls = trainer.model.get_base_model().model, []
+    for module in models.vision_modules(model):
+        if hasattr(module, "layers"):
+            module.register_forward_hook(lambda *_: calls.append(1))
+    assert ("get_image_features" in vars(model)) == (forwards == 0)
+    trainer.train()
+    assert len(calls) == forwards
+    assert "get_image_features" not in vars(model)
+
+
 def test_ref_model_is_used(checkpoint, tmp_path):
     """One reference, another start: the loss is what the two models' log-probabilities say, by hand."""
     other = models.load(checkpoint).model

@@ -107,6 +107,7 @@ def trained(monkeypatch, processor, model) -> dict:
 
     def train(student, collate, examples, validation, objective, config, **more):
         given.update(collate=collate, examples=examples, validation=validation, objective=objective, **more)
+        given["keeps"] = "get_image_features" in vars(student.model.model)
         return {}
 
     def logps(model, collate, examples, **more):
@@ -323,6 +324,32 @@ def test_align_prefers_the_consensus_over_every_valid_trajectory(context, traine
     assert columns(trained["examples"]) == {"c0": (best, SEEN, CUT, None), "c1": (best, None, None, LEFT)}
     assert trained["objective"].teachers == TEACHERS
     assert facts["groups_without_negative"] == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "keeps"),
+    [({}, True), ({"train_vision": True}, False), ({"tower_cache_mb": 0}, False), ({"tuner": "lora"}, True)],
+)
+def test_features_of_a_frozen_tower_are_kept(tmp_path, trained, model, changes, keeps):
+    """In align, for reference and policy; afterwards the model is as it was."""
+    context = make_context(tmp_path, align=changes)
+    synthesize.run(context, Writer().load)
+    align.run(context)
+    assert trained["keeps"] == keeps
+    assert "get_image_features" not in vars(model.model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "keeps"),
+    [
+        ({"train_vision": False}, False),
+        ({"train_vision": False, "epochs": 2}, True),
+        ({"epochs": 2}, False),
+    ],
+)
+def test_bootstrap_keeps_features_where_images_come_again(tmp_path, trained, changes, keeps):
+    bootstrap.run(make_context(tmp_path, bootstrap=changes))
+    assert trained["keeps"] == keeps
 
 
 def test_align_keeps_held_out_rows_out(context, trained):

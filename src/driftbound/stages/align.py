@@ -37,7 +37,7 @@ def run(context: Context) -> dict[str, Any]:
     from driftbound.learning import models
     from driftbound.learning.examining import examine
     from driftbound.learning.families import collator_for
-    from driftbound.learning.reference import reference_logps
+    from driftbound.learning.reference import identity_of, reference_logps
     from driftbound.learning.tower import kept_features
     from driftbound.learning.training import train
 
@@ -64,6 +64,7 @@ def run(context: Context) -> dict[str, Any]:
             [*examples, *validation],
             batch_size=config.groups_per_forward,
             path=folder / "reference.jsonl",
+            identity=identity_of(student.model, collate),
         )
         start = _logp_per_token(collate, examples)
         facts = train(
