@@ -143,9 +143,12 @@ class _Merged(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float | None
     ) -> Tensor:
         out = torch.zeros_like(query)
-        normal = torch.full(query.shape[:3], -torch.inf, dtype=_normal_dtype(query))
-        for asking, asked, causal in _parts(layout):
+        normal = query.new_zeros(query.shape[:3], dtype=_normal_dtype(query))
+        for asking, asked, causal, first in _parts(layout):
             said, seen = _KERNEL(query[asking], key[asked], value[asked], 0.0, causal, scale=scale)
+            if first:
+                out[asking], normal[asking] = said, seen
+                continue
             whole = torch.logaddexp(normal[asking], seen)
             before, share = (torch.exp(each - whole)[..., None] for each in (normal[asking], seen))
             out[asking] = out[asking] * before + said * share
@@ -158,7 +161,7 @@ class _Merged(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, normal = ctx.saved_tensors
         found = tuple(torch.zeros_like(each) for each in (query, key, value))
-        for asking, asked, causal in _parts(ctx.layout):
+        for asking, asked, causal, _ in _parts(ctx.layout):
             shares = _BACKWARD(
                 grad[asking], query[asking], key[asked], value[asked], out[asking], normal[asking],
                 0.0, causal, scale=ctx.scale,
@@ -168,8 +171,8 @@ class _Merged(torch.autograd.Function):
         return (*found, None, None)
 
 
-def _parts(layout: Layout) -> Iterator[tuple[Where, Where, bool]]:
-    """Which tokens attend to which others, as indices into (R, H, T, D), and whether causally."""
+def _parts(layout: Layout) -> Iterator[tuple[Where, Where, bool, bool]]:
+    """Which tokens attend to which others, by indices into (R, H, T, D); whether causally, and whether first."""
     for r, stretches in enumerate(layout):
         start = 0
         for prefix, answers, padding in stretches:
@@ -178,11 +181,11 @@ def _parts(layout: Layout) -> Iterator[tuple[Where, Where, bool]]:
             start = ends[-1]
             if padding:
                 continue
-            yield pieces[0], pieces[0], True
+            yield pieces[0], pieces[0], True, True
             if answers:
-                yield (slice(r, r + 1), slice(None), slice(ends[1], start)), pieces[0], False
+                yield (slice(r, r + 1), slice(None), slice(ends[1], start)), pieces[0], False, True
             for piece in pieces[1:]:
-                yield piece, piece, True
+                yield piece, piece, True, False
 
 
 def _normal_dtype(query: Tensor) -> torch.dtype:
