@@ -298,8 +298,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="cuda: at 7B size, as benchmarks.large does it.",
+    )
     parser.add_argument("--arm", choices=(*ARMS, *TRL_ARMS), help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.device == "cuda":
+        from benchmarks import large
+
+        return large.main(["--shape", given.shape, *(["--json", str(given.json)] if given.json else [])])
     if given.arm:
         print(
             json.dumps(

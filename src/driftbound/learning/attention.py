@@ -172,7 +172,7 @@ class _Merged(torch.autograd.Function):
 
 
 def _parts(layout: Layout) -> Iterator[tuple[Where, Where, bool, bool]]:
-    """Which tokens attend to which others, by indices into (R, H, T, D); whether causally, and whether first."""
+    """Which tokens attend to which others, as indices into (R, H, T, D); if causally, and if first."""
     for r, stretches in enumerate(layout):
         start = 0
         for prefix, answers, padding in stretches:
