@@ -309,7 +309,8 @@ def main() -> None:
     if given.device == "cuda":
         from benchmarks import large
 
-        return large.main(["--shape", given.shape, *(["--json", str(given.json)] if given.json else [])])
+        large.main(["--shape", given.shape, *(["--json", str(given.json)] if given.json else [])])
+        return
     if given.arm:
         print(
             json.dumps(
