@@ -6,8 +6,7 @@ The same work for everyone: policy forward and backward plus reference forward o
 negatives each, LoRA rank 8 on the decoder (`--tower trained`: and on the vision tower), one case per
 optimiser step. Every arm runs in a process of its own, in turns; medians over the runs. Reference
 log-probabilities are computed once and stored by this trainer; TRL 1.16 refuses that for images and computes
-them in every step. The baseline needs
-`pip install trl==1.16.0`, which nothing else here does.
+them in every step. The baseline needs `pip install 'driftbound[benchmark]'`, which nothing else here does.
 """
 
 import argparse
