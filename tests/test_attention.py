@@ -8,9 +8,24 @@ import tiny_families as tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from test_families import batch_of, collator
 from torch.nn.functional import scaled_dot_product_attention
 
-from driftbound.learning.attention import BRANCHES, Stretch, attend, branch_layout, layout_of
+from driftbound.config import AlignConfig
+from driftbound.errors import ConfigError
+from driftbound.learning import attention
+from driftbound.learning.attention import (
+    BRANCHES,
+    FLEX,
+    Stretch,
+    attend,
+    block_mask,
+    branch_layout,
+    layout_of,
+)
+from driftbound.learning.families import collator_for
+from driftbound.learning.logprobs import score
+from driftbound.learning.models import Student
 from driftbound.learning.packing import Answer, Segment, branch_mask, lay_out
 
 SEGMENTS = st.tuples(st.integers(1, 9), st.lists(st.integers(1, 8), max_size=4))
@@ -98,3 +113,59 @@ def test_without_packed_rows_it_is_sdpa():
         assert torch.equal(model(ids, attention_mask=seen).logits, plain(ids, attention_mask=seen).logits)
         options = {"max_new_tokens": 5, "do_sample": False}
         assert torch.equal(model.generate(ids[:1], **options), plain.generate(ids[:1], **options))
+
+
+# ---- FlexAttention ------------------------------------------------------------------------------
+
+
+@given(rows=st.lists(st.lists(SEGMENTS, min_size=1, max_size=3), min_size=1, max_size=3))
+def test_the_rule_of_the_block_mask_is_that_of_the_mask(rows):
+    """Asked for every pair of tokens."""
+    segment, branch = laid(rows)
+    rule = block_mask(segment, branch).mask_mod
+    r, t = segment.shape
+    row, query, key = torch.meshgrid(torch.arange(r), torch.arange(t), torch.arange(t), indexing="ij")
+    assert torch.equal(rule(row, torch.zeros_like(row), query, key), branch_mask(segment, branch)[:, 0])
+
+
+@pytest.mark.parametrize("name", ["LLaVA", "Qwen2.5-VL", "Qwen3-VL", "Llama"])
+def test_flex_gives_the_same_scores(name, monkeypatch):
+    """Forward and uncompiled, which is all that a CPU can do of it; in rows with padding."""
+    model = tiny.build(name)
+    longest = max(prompt["input_ids"].shape[1] for prompt in tiny.prompts(name, model))
+    batch = batch_of(collator(name, model, longest + 10))
+    stock, calls = attention.flex_attention_forward, []
+    monkeypatch.setattr(
+        attention, "flex_attention_forward", lambda *a, **k: (calls.append(1), stock(*a, **k))[1]
+    )
+    with torch.no_grad():
+        expected = score(model, batch).logps
+        model.get_decoder().set_attn_implementation(FLEX)
+        with torch.compiler.set_stance("force_eager"):
+            found = score(model, batch).logps
+    assert len(calls) == model.config.get_text_config().num_hidden_layers
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
+def test_flex_is_refused_where_it_cannot_go_backward():
+    student = Student(tiny.build("LLaVA"), tiny.PROCESSOR)
+    with pytest.raises(ConfigError, match=r"needs a CUDA GPU\. Set attention: branches"):
+        collator_for(student, AlignConfig(attention="flex"), "align")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", ["LLaVA", "Qwen2.5-VL"])
+def test_flex_gives_the_same_gradients(name):
+    """In float32, to rounding."""
+    model = tiny.build(name).float().cuda()
+    batch = collator(name, model, 4000)
+    tensors = {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in batch_of(batch).items()}
+    found = []
+    for kind in (BRANCHES, FLEX):
+        model.get_decoder().set_attn_implementation(kind)
+        model.zero_grad()
+        score(model, tensors).logps.sum().backward()
+        found.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+    largest = max(float(each.abs().max()) for each in found[0].values())
+    for key, value in found[0].items():
+        torch.testing.assert_close(found[1][key], value, rtol=1e-3, atol=1e-5 * largest, msg=key)

@@ -92,6 +92,9 @@ class TrainingConfig(_Table):
     row_tokens: int = Field(4096, ge=0)
     """Tokens that may share a packed row, in which a case's prompt and image stand once for all its answers;
     0 gives every answer a row of its own."""
+    attention: Literal["branches", "flex"] = "branches"
+    """How packed rows attend: ``branches`` block by block, on every device; ``flex`` by PyTorch's
+    FlexAttention, compiled, on CUDA alone. The same numbers but for rounding."""
     two_pass: bool = False
     """Go backward one row at a time, all rewards being computed first without gradients: the same gradient
     with the memory of one row (``row_tokens``), for one forward pass more."""

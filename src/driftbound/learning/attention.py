@@ -6,13 +6,19 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from driftbound.learning.packing import PREFIX
+
 BRANCHES = "driftbound_branches"
 """Name under which transformers finds this attention. Without packed rows it is sdpa."""
+FLEX = "driftbound_flex"
+"""The same by PyTorch's FlexAttention. Not transformers' own name: families forbid that who can do it."""
 
 
 class Stretch(NamedTuple):
@@ -130,6 +136,33 @@ def _filled(answer: Tensor, longest: int) -> Tensor:
     return pad(answer, (0, 0, 0, longest - answer.shape[2]))
 
 
+def block_mask(segment: Tensor, branch: Tensor) -> BlockMask:
+    """``packing.branch_mask`` as FlexAttention wants it, from (R, T): whole masked blocks are left out."""
+
+    def visible(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        same = segment[row, query] == segment[row, key]
+        open_to = (branch[row, key] == PREFIX) | (branch[row, query] == branch[row, key])
+        return same & open_to & (key <= query)
+
+    rows, tokens = segment.shape
+    return create_block_mask(visible, rows, None, tokens, tokens, device=segment.device.type)
+
+
+def attend_flexibly(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | BlockMask | None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """FlexAttention under a ``block_mask``, else sdpa; shapes as in ``attend``."""
+    if not isinstance(attention_mask, BlockMask):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    query, key = query.to(value.dtype), key.to(value.dtype)  # it takes one dtype; see ``attend``
+    return flex_attention_forward(module, query, key, value, attention_mask, **kwargs)
+
+
 class _Merged(torch.autograd.Function):
     """The same by the kernel below sdpa on the CPU, which also gives the logsumexp of what is attended to.
 
@@ -194,3 +227,5 @@ def _normal_dtype(query: Tensor) -> torch.dtype:
 
 AttentionInterface.register(BRANCHES, attend)
 AttentionMaskInterface.register(BRANCHES, sdpa_mask)
+AttentionInterface.register(FLEX, attend_flexibly)
+AttentionMaskInterface.register(FLEX, sdpa_mask)

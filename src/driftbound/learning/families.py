@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from driftbound.config import TrainingConfig
-from driftbound.errors import ModelError
-from driftbound.learning.attention import BRANCHES
+from driftbound.errors import ConfigError, ModelError
+from driftbound.learning.attention import BRANCHES, FLEX
 from driftbound.learning.collator import MultiStreamCollator
 from driftbound.learning.models import Student
 from driftbound.progress import say
@@ -64,7 +64,7 @@ def why_not_packed(model: Any, longest: int | None = None) -> str:
         return f"packing is not tested with {config.model_type}"
     if text.model_type not in DECODERS:
         return f"packing is not tested with {text.model_type} as decoder"
-    if text._attn_implementation not in ("sdpa", BRANCHES):
+    if text._attn_implementation not in ("sdpa", BRANCHES, FLEX):
         return f"packing needs sdpa attention, the model has {text._attn_implementation}"
     return ""
 
@@ -141,14 +141,23 @@ def _head_error(model: Any) -> ModelError:
 
 
 def collator_for(student: Student, config: TrainingConfig, verb: str) -> MultiStreamCollator:
-    """The collator that suits the student; says why where its answers cannot be packed."""
+    """The collator that suits the student; says why where its answers cannot be packed.
+
+    Raises ``ConfigError`` for a training with FlexAttention on a device where it cannot go backward.
+    """
     row_tokens = config.row_tokens
     reason = why_not_packed(student.model, config.max_length) if row_tokens else ""
     if reason:
         say(f"{verb}: every answer has a row of its own: {reason}")
         row_tokens = 0
     if row_tokens:
-        student.model.get_decoder().set_attn_implementation(BRANCHES)
+        flex = config.attention == "flex"
+        if flex and student.model.device.type != "cuda":
+            raise ConfigError(
+                f"{verb}: attention flex cannot go backward on {student.model.device.type}, it needs a CUDA "
+                "GPU. Set attention: branches."
+            )
+        student.model.get_decoder().set_attn_implementation(FLEX if flex else BRANCHES)
     return MultiStreamCollator(
         processor=student.processor,
         max_length=config.max_length,

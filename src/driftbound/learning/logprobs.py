@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import embedding
 from torch.utils.checkpoint import checkpoint
 
-from driftbound.learning.attention import BRANCHES, branch_layout
+from driftbound.learning.attention import BRANCHES, FLEX, block_mask, branch_layout
 from driftbound.learning.families import check_head, check_scorable
 from driftbound.learning.packing import branch_mask
 from driftbound.learning.tower import showing
@@ -104,10 +104,9 @@ def _scored(model: Any, given: dict[str, Any]) -> Tensor:
     check_scorable(model, given)
     inputs = {name: value for name, value in given.items() if name not in _INSIDE}
     if "branch" in given:
-        blocks = model.config.get_text_config(decoder=True)._attn_implementation == BRANCHES
-        inputs["attention_mask"] = (branch_layout if blocks else branch_mask)(
-            given["segment"], given["branch"]
-        )
+        attention = model.config.get_text_config(decoder=True)._attn_implementation
+        mask = {BRANCHES: branch_layout, FLEX: block_mask}.get(attention, branch_mask)
+        inputs["attention_mask"] = mask(given["segment"], given["branch"])
     head = model.get_output_embeddings()
     row, position = given["at"].unbind(1)
     # from the configuration: a head that is sharded (ZeRO-3) has no shape

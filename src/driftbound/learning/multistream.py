@@ -28,6 +28,8 @@ from driftbound.learning.tower import forget_features, keep_features, tower_is_t
 from driftbound.learning.trainer import GroupTrainer
 from driftbound.learning.training import COMPLETE
 
+_HOW_ROWS_ARE_LAID = ("max_length", "row_tokens", "attention", "two_pass")
+
 
 class MultiStreamTrainer(GroupTrainer):
     """Trains a model to prefer ``chosen`` over all of ``rejected`` at once (arXiv 2510.04142).
@@ -72,7 +74,7 @@ class MultiStreamTrainer(GroupTrainer):
             models.Student(
                 model.get_base_model() if hasattr(model, "peft_config") else model, processing_class
             ),
-            AlignConfig(max_length=args.max_length, row_tokens=args.row_tokens, two_pass=args.two_pass),
+            AlignConfig(**{name: getattr(args, name) for name in _HOW_ROWS_ARE_LAID}),
             "MultiStreamTrainer",
         )
         self._collate.first_is_whole = True

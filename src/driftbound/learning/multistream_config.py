@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from transformers import TrainingArguments
@@ -9,6 +10,8 @@ from transformers import TrainingArguments
 from driftbound.errors import ConfigError
 from driftbound.learning import models
 from driftbound.learning.goals import LOSSES
+
+ATTENTIONS = ("branches", "flex")
 
 
 @dataclass
@@ -25,6 +28,9 @@ class MultiStreamConfig(TrainingArguments):
     max_length: int = field(default=1024, metadata={"help": "Tokens of prompt, images and one answer."})
     row_tokens: int = field(
         default=4096, metadata={"help": "Tokens that may share a packed row; 0: a row per answer."}
+    )
+    attention: Literal["branches", "flex"] = field(
+        default="branches", metadata={"help": "How packed rows attend; flex: FlexAttention, on CUDA."}
     )
     two_pass: bool = field(
         default=False, metadata={"help": "Go backward one row at a time: the memory of one, a forward more."}
@@ -60,6 +66,7 @@ class MultiStreamConfig(TrainingArguments):
         wrong = {
             "ZeRO-3 takes the model apart before its reference is known; use FSDP2 or ZeRO-2": stage == 3,
             f"objective is {self.objective!r}; known: {', '.join(LOSSES)}": self.objective not in LOSSES,
+            f"attention is {self.attention!r}; known: branches, flex": self.attention not in ATTENTIONS,
             f"beta is {self.beta}; it must be above 0": self.beta <= 0,
             f"anchor is {self.anchor}; it must be 0 or more": self.anchor < 0,
             f"max_length is {self.max_length}; it must be 8 or more": self.max_length < 8,

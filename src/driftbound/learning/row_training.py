@@ -18,6 +18,13 @@ from driftbound.learning.rows import Rows
 from driftbound.learning.training import StepProgress, checkpointing
 from driftbound.progress import bar
 
+_SAME = (
+    *("objective", "beta", "anchor", "length_normalised", "floor"),
+    *("learning_rate", "weight_decay", "adam_beta2", "save_steps"),
+    *("max_length", "row_tokens", "attention", "two_pass", "tower_cache_mb"),
+)
+"""Settings that have the same name in the recipe and in the trainer."""
+
 
 def train_on_rows(
     rows: list[dict[str, Any]],
@@ -39,25 +46,15 @@ def train_on_rows(
     student = models.load(base, for_training=True, dtype=config.weights)
     claim()
     args = MultiStreamConfig(
+        **{name: getattr(config, name) for name in _SAME},
         output_dir=str(out),
-        objective=config.objective,
-        beta=config.beta,
-        anchor=config.anchor,
-        length_normalised=config.length_normalised,
         num_train_epochs=config.epochs,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        adam_beta2=config.adam_beta2,
-        floor=config.floor,
-        max_length=config.max_length,
-        row_tokens=config.row_tokens,
         per_device_train_batch_size=config.groups_per_forward,
         gradient_accumulation_steps=config.groups_per_step // config.groups_per_forward,
         lr_scheduler_type="cosine",
         warmup_steps=config.warmup,
         logging_steps=config.log_steps,
         logging_first_step=True,
-        save_steps=config.save_steps,
         save_total_limit=2,
         report_to="none",
         **checkpointing(config.gradient_checkpointing),
