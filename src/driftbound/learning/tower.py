@@ -150,11 +150,13 @@ def _answering(tower: Any, cache: FeatureCache, key: int, layers: Any) -> Iterat
 
 def _joined(outputs: Sequence[Any]) -> Any:
     """What decoders take from several outputs of ``get_image_features``, as one."""
-    joined = {"pooler_output": _chained([each.pooler_output for each in outputs])}
-    if getattr(outputs[0], "deepstack_features", None) is not None:
+    whole = outputs[0]
+    # set, not given anew: not every family's kind of output has these fields
+    whole.pooler_output = _chained([each.pooler_output for each in outputs])
+    if getattr(whole, "deepstack_features", None) is not None:
         layers = zip(*(each.deepstack_features for each in outputs), strict=True)
-        joined["deepstack_features"] = [_chained(layer) for layer in layers]
-    return type(outputs[0])(**joined)
+        whole.deepstack_features = [_chained(layer) for layer in layers]
+    return whole
 
 
 def _chained(values: Sequence[Any]) -> Any:
