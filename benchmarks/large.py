@@ -199,7 +199,6 @@ class Bench:
 
         from driftbound.config import AlignConfig, LoraConfig
         from driftbound.learning import models
-        from driftbound.learning.attention import BRANCHES
         from driftbound.learning.goals import Alignment
 
         torch.manual_seed(0)
@@ -208,7 +207,6 @@ class Bench:
         with torch.device(device):
             model = Qwen2_5_VLForConditionalGeneration._from_config(self.config, dtype=dtype)
         self.plain = model.eval()
-        model.get_decoder().set_attn_implementation(BRANCHES)
         settings = AlignConfig(tuner="lora", lora=LoraConfig(rank=RANK, alpha=ALPHA))
         self.model = models.make_trainable(model, settings)
         if checkpointing:
@@ -246,11 +244,15 @@ class Bench:
         self.optimizer.zero_grad()
 
 
-def measure(bench: Bench, shape: Shape, groups: int, repeats: int, *, packed: bool) -> dict[str, float]:
+def measure(bench: Bench, shape: Shape, groups: int, repeats: int, arm: str) -> dict[str, float]:
     """Medians of both passes per case, the tower asked each time, and what they come to."""
     import torch
     from accelerate.utils import send_to_device
 
+    from driftbound.learning.attention import BRANCHES, FLEX
+
+    packed = arm != "separate"
+    bench.plain.get_decoder().set_attn_implementation(FLEX if arm == "packed, flex" else BRANCHES)
     batches = []
     for n in range(repeats + 1):
         numbers = list(range(n * groups, (n + 1) * groups))
@@ -279,9 +281,11 @@ def summary(arms: dict[str, dict[str, float]], peak: float) -> dict[str, Any]:
             arm[f"{name}_mfu"] = arm[f"{name}_flop"] / arm[f"{name}_s"] / peak
         arm["hours_training"] = CASES_OF_THE_PAPER * arm["training_s"] / 3600
         arm["hours_with_reference"] = arm["hours_training"] + CASES_OF_THE_PAPER * arm["reference_s"] / 3600
-    times = (arms[name]["training_s"] + arms[name]["reference_s"] for name in ("separate", "packed"))
-    separate, packed = times
-    return {"arms": arms, "peak_bf16_flops": peak, "faster_than_separate": separate / packed}
+    result: dict[str, Any] = {"arms": arms, "peak_bf16_flops": peak}
+    whole = {name: arm["training_s"] + arm["reference_s"] for name, arm in arms.items()}
+    if {"packed", "separate"} <= whole.keys():
+        result["faster_than_separate"] = whole["separate"] / whole["packed"]
+    return result
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -304,14 +308,18 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(2)
     shape = TINY if given.tiny else SHAPES[given.shape]
     bench = Bench(given.device, given.tiny, checkpointing=given.checkpointing)
-    arms = {
-        name: measure(bench, shape, given.groups, given.repeats, packed=name == "packed")
-        for name in ("packed", "separate")
-    }
+    arms, too_large = {}, []
+    for name in ("packed", *(("packed, flex",) if given.device == "cuda" else ()), "separate"):
+        try:
+            arms[name] = measure(bench, shape, given.groups, given.repeats, name)
+        except torch.OutOfMemoryError:  # 13,000 tokens a case in separate rows: try --checkpointing
+            too_large.append(name)
+            bench.optimizer.zero_grad()
+            torch.cuda.empty_cache()
     result = summary(arms, peak_flops(given.device, 256 if given.tiny else 8192))
     name = torch.cuda.get_device_name() if given.device == "cuda" else "cpu"
     result |= {"shape": "tiny" if given.tiny else given.shape, "groups": given.groups, "device": name}
-    result["checkpointing"] = given.checkpointing
+    result |= {"checkpointing": given.checkpointing, "out_of_memory": too_large}
     result["versions"] = {each: metadata.version(each) for each in ("torch", "transformers", "peft")}
     print(json.dumps(result, indent=2))
     if given.json:
