@@ -160,6 +160,17 @@ def test_a_training_knows_the_features_of_a_frozen_tower(checkpoint, tmp_path, t
     assert "get_image_features" not in vars(model)
 
 
+def test_two_passes_train_and_evaluate_the_same(checkpoint, tmp_path):
+    whole = make(checkpoint, tmp_path / "a", evaluated=rows(2), row_tokens=120)
+    apart = make(checkpoint, tmp_path / "b", evaluated=rows(2), row_tokens=120, two_pass=True)
+    for trainer in (whole, apart):
+        trainer.train()
+    assert logs(apart) == pytest.approx(logs(whole), rel=1e-4)
+    one, two = whole.evaluate(), apart.evaluate()
+    for name in ("eval_loss", "eval_rewards/margin", "eval_logp_consensus"):
+        assert two[name] == pytest.approx(one[name], rel=1e-3), name
+
+
 def test_ref_model_is_used(checkpoint, tmp_path):
     """One reference, another start: the loss is what the two models' log-probabilities say, by hand."""
     other = models.load(checkpoint).model
