@@ -85,6 +85,26 @@ def dtypes(model, trainable) -> set[torch.dtype]:
 # ---- weights in bfloat16 ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("tuner", ["lora", "full"])
+def test_checkpointing_leaves_a_frozen_tower_out_of_backward(
+    checkpoint, examples, tmp_path, monkeypatch, tuner
+):
+    """Its reentrant kind, not used here, wants embeddings that require gradients, the tower's among them."""
+    load, seen = models.load, []
+
+    def watched(*args, **given):
+        student = load(*args, **given)
+        tower = models.vision_modules(student.model)[0]
+        tower.register_forward_hook(lambda m, a, output: seen.append(output.last_hidden_state.requires_grad))
+        return student
+
+    monkeypatch.setattr(models, "load", watched)
+    config = config_of(tuner=tuner, train_vision=False, gradient_checkpointing=True, epochs=1)
+    trained(checkpoint, examples, tmp_path / "1-a", config)
+    assert len(seen) > 2
+    assert not any(seen)
+
+
 def test_frozen_weights_are_bfloat16_and_adapters_float32(checkpoint):
     config = config_of(weights="bfloat16")
     student = models.load(checkpoint, for_training=True, dtype=config.weights)

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import tiny_families as tiny
 import torch
+from PIL import Image
 from test_families import EXAMPLES, FACTORS, PACKABLE, collator
 
+from driftbound.learning.collator import _key
 from driftbound.learning.logprobs import score
 from driftbound.learning.models import vision_modules
 from driftbound.learning.tower import forget_features, keep_features, kept_features, tower_is_trained
@@ -112,6 +114,15 @@ def test_a_case_without_image_beside_one_with():
         assert cache.computed == 1
         score(model, collate(mixed[1:]))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
+def test_images_that_differ_have_other_keys():
+    """Also those whose names, or pixels, run together to the same."""
+    flat, tall = Image.new("L", (4, 1)), Image.new("L", (1, 4))
+    shown = [(Path("a"), Path("bc")), (Path("ab"), Path("c")), (Path("bc"), Path("a"))]
+    shown += [(flat,), (tall,), (flat, flat), (flat.convert("P"),), ()]
+    assert len({_key(images) for images in shown}) == len(shown)
+    assert _key((flat,)) == _key((flat.copy(),))
 
 
 def test_nothing_is_kept_without_images_or_memory():

@@ -66,7 +66,7 @@ def _end_with(starter: int) -> None:
         except ProcessLookupError:
             os._exit(1)
         except PermissionError:
-            pass
+            continue  # it lives, as somebody else
 
 
 if __name__ == "__main__":

@@ -214,10 +214,13 @@ def encode_prompts(
 
 def _key(images: Sequence[Picture]) -> int:
     """The same number for the same images in the same order."""
-    digest = hashlib.blake2b(digest_size=8)
-    for image in images:
-        digest.update(str(image).encode() if isinstance(image, Path) else image.tobytes())
-    return int.from_bytes(digest.digest())
+    names = [str(image) if isinstance(image, Path) else pixels_of(image) for image in images]
+    return int.from_bytes(hashlib.blake2b(repr(names).encode(), digest_size=8).digest())
+
+
+def pixels_of(image: "Image") -> str:
+    """A hash of what is in an image in memory."""
+    return hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
 
 
 def open_image(path: Picture) -> Any:

@@ -13,7 +13,7 @@ from accelerate.utils import send_to_device
 
 from driftbound.errors import CaseError, StoreError, boundary
 from driftbound.learning import models, processes
-from driftbound.learning.collator import Example, MultiStreamCollator, Picture
+from driftbound.learning.collator import Example, MultiStreamCollator, Picture, pixels_of
 from driftbound.learning.logprobs import score
 from driftbound.progress import bar, say
 from driftbound.store.manifest import sha256_file
@@ -106,8 +106,7 @@ def _name(image: Picture, by_content: bool) -> str:
     if isinstance(image, Path):
         return sha256_file(image) if by_content else image.name
     with boundary(CaseError, "reading an image in memory", then="Check the rows' images."):
-        pixels = image.tobytes()
-    return hashlib.sha256(f"{image.mode} {image.size}".encode() + pixels).hexdigest()
+        return pixels_of(image)
 
 
 def _read(path: Path) -> dict[str, dict[str, list[float]]]:

@@ -10,7 +10,7 @@ from accelerate.utils import send_to_device
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback
 
 from driftbound.errors import StoreError, TrainingError, boundary
 from driftbound.learning import processes
@@ -21,6 +21,20 @@ from driftbound.learning.two_pass import backward_in_parts
 
 TRAINED = "trained.safetensors"
 """In a checkpoint: the parameters that are trained."""
+
+
+class FrozenInputs(TrainerCallback):
+    """Takes back that checkpointing makes embeddings, a frozen tower's too, require gradients.
+
+    Only its reentrant kind needs that, and all of the tower would be gone through backward for nothing.
+    """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        names = ("activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
+        chosen = next((getattr(args, name) for name in names if hasattr(args, name)), None)
+        base = model.get_base_model() if hasattr(model, "peft_config") else model
+        if not (chosen or {}).get("use_reentrant") and getattr(base, "_require_grads_hooks", None):
+            base.disable_input_require_grads()
 
 
 class GroupTrainer(Trainer):
@@ -41,6 +55,7 @@ class GroupTrainer(Trainer):
     ) -> None:
         super().__init__(*args, **kwargs)
         install(self.model)
+        self.add_callback(FrozenInputs())
         self.model_accepts_loss_kwargs = True
         self.objective = objective
         self.floor = floor
