@@ -1,5 +1,6 @@
 """Features of a frozen tower, kept; against the same model that computes them each time."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,8 +43,10 @@ def measured(model, collate, examples=SHOWN):
     return logps.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("row_tokens", [0, 40, 4000])
-@pytest.mark.parametrize("name", SEEING)
+@pytest.mark.parametrize(
+    ("name", "row_tokens"),
+    [*itertools.product(SEEING, [0, 40, 4000]), ("Gemma 3", 0), ("PaliGemma", 0)],
+)
 def test_kept_features_change_nothing(name, row_tokens):
     """Neither in scores nor in gradients, a projector's among them; cases apart, split, and in one row."""
     model = frozen(name)
@@ -100,6 +103,14 @@ def test_what_comes_first_stays_when_memory_is_short():
         assert len(cache.kept) == 1
         assert cache.used <= cache.limit
         assert cache.computed == 1 + 3
+
+
+def test_of_a_tower_that_merges_patches_only_the_tokens_are_kept():
+    """Qwen2.5-VL: 4 x 8 and 6 x 4 patches are 8 and 6 tokens of 32 numbers in float64."""
+    model = frozen("Qwen2.5-VL")
+    with kept_features(model, 1) as cache, torch.no_grad():
+        score(model, collator("Qwen2.5-VL", model, 4000)(SHOWN))
+        assert cache.used == (8 + 6) * 32 * 8
 
 
 def test_a_case_without_image_beside_one_with():

@@ -39,12 +39,12 @@ class FeatureCache:
     def __deepcopy__(self, memo: Any) -> "FeatureCache":
         return FeatureCache(self.limit)
 
-    def of(self, key: int, device: torch.device, layers: Any, compute: Callable[[], Any]) -> Any:
+    def of(self, key: int, device: torch.device, compute: Callable[[], Any]) -> Any:
         """The tower's output for one prompt; a new object each time, since families write into it."""
         if key not in self.kept:
             self.computed += 1
             output = compute()
-            found = {name: _slim(name, value, layers) for name, value in output.items()}
+            found = dict(output.items())
             size = sum({t.data_ptr(): t.nbytes for t in _tensors(found)}.values())
             if self.used + size > self.limit:
                 return output
@@ -125,19 +125,19 @@ def _features(self: Any, *args: Any, **kwargs: Any) -> Any:
             if isinstance(given.get(name), Tensor):
                 part[name] = given[name][starts[name] : starts[name] + size]
                 starts[name] += size
-        with _answering(tower, cache, key, layers):
+        with _answering(tower, cache, key, layers, merges="image_grid_thw" in given):
             found.append(own(self, **part))
     return _joined(found)
 
 
 @contextmanager
-def _answering(tower: Any, cache: FeatureCache, key: int, layers: Any) -> Iterator[None]:
+def _answering(tower: Any, cache: FeatureCache, key: int, layers: Any, *, merges: bool) -> Iterator[None]:
     """Within, the tower's forward is the cache's answer."""
     before, forward = tower.__dict__.get("forward"), tower.forward
 
     def answer(*args: Any, **kwargs: Any) -> Any:
         device = next(tower.parameters()).device
-        return cache.of(key, device, layers, lambda: forward(*args, **kwargs))
+        return cache.of(key, device, lambda: _needed(forward(*args, **kwargs), layers, merges=merges))
 
     tower.forward = answer
     try:
@@ -164,14 +164,16 @@ def _chained(values: Sequence[Any]) -> Any:
     return torch.cat(list(values)) if isinstance(values[0], Tensor) else [t for each in values for t in each]
 
 
-def _slim(name: str, value: Any, layers: Any) -> Any:
-    """Of all layers' states, those that the projector reads."""
-    if name == "attentions" or (name == "hidden_states" and layers is None):
-        return None
-    if name != "hidden_states":
-        return value
-    wanted = {n % len(value) for n in ([layers] if isinstance(layers, int) else layers)}
-    return tuple(state if n in wanted else None for n, state in enumerate(value))
+def _needed(output: Any, layers: Any, *, merges: bool) -> Any:
+    """Of what a tower says, what is read behind it; ``merges``: patches are merged inside, as in Qwen-VL."""
+    found = {name: value for name, value in output.items() if name != "attentions"}
+    states = found.pop("hidden_states", None)
+    if states is not None and layers is not None:
+        wanted = {n % len(states) for n in ([layers] if isinstance(layers, int) else layers)}
+        found["hidden_states"] = tuple(state if n in wanted else None for n, state in enumerate(states))
+    if merges:
+        found.pop("last_hidden_state", None)
+    return type(output)(**found)
 
 
 def _moved(value: Any, device: torch.device) -> Any:
