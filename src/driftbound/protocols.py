@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from driftbound.records import Case, Claim, Trajectory
+from driftbound.records import Case, Claim, Request, Trajectory
 
 
 @runtime_checkable
@@ -51,9 +51,18 @@ class Teacher(Protocol):
     """A source of answers."""
 
     name: str
+    model: str
+    params: str
+    """Settings that decide what it answers, as JSON; with the model part of a request's identity."""
 
-    async def answer(self, case: Case, question: str, images: Sequence[bytes]) -> Trajectory:
-        """Ask once. A bad answer is a trajectory with a status, not an exception."""
+    async def answer(self, request: Request) -> Trajectory:
+        """Ask once. A bad answer is a trajectory with a status, not an exception.
+
+        Raises ``TeacherError`` when asking this teacher on is pointless.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections and memory."""
 
 
 @runtime_checkable

@@ -71,6 +71,20 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question to one teacher, ready to be put."""
+
+    case: Case
+    question: str
+    images: tuple[bytes, ...]
+    """The files' bytes, as they lie in the run."""
+    request_hash: str
+    """Identity of what is asked: model, settings, question and images by content."""
+    sample: int = 0
+    wave: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
     """One teacher's answer to one case, exactly as received."""
 
@@ -87,15 +101,25 @@ class Trajectory:
     """Model asked for."""
     version: str = ""
     """Model that the endpoint says has answered."""
+    fingerprint: str = ""
+    """What else the endpoint says of its make (``system_fingerprint``)."""
     params: str = "{}"
     """Sampling settings, as JSON."""
+    logprobs: str = ""
+    """Log-probabilities per token as JSON, in the OpenAI schema's ``content`` list; empty where none were
+    asked for or given."""
     request_hash: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cost: float = 0.0
+    """US dollars, by the recipe's prices at the time; without a price 0."""
     latency_s: float = 0.0
     created_at: str = ""
     """UTC, ISO 8601."""
     error: str = ""
+    """Why there is no answer; empty unless failed."""
+    note: str = ""
+    """What was done to the request on its way, such as an image made smaller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

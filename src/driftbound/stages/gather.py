@@ -11,7 +11,7 @@ from driftbound.store.streams import Streams
 def training_trajectories(context: Context) -> Mapping[tuple[str, str], Trajectory]:
     """Sample 0 of every teacher for every case, the first wave's."""
     with Streams.open_readonly(context.folder.streams) as streams:
-        answers = streams.all()
+        answers = list(streams.current())
     first: dict[tuple[str, str], Trajectory] = {}
     for answer in answers:
         if answer.sample == 0:

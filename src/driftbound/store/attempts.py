@@ -1,0 +1,84 @@
+"""Attempts: every time that something was sent, noted before it was; the count behind limits and budgets."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from driftbound.records import Request
+from driftbound.store.database import Database
+
+IN_FLIGHT = ""
+"""Outcome of an attempt whose end nobody has seen: under way now, or when the process was killed."""
+ANSWERED = "answered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How an attempt ended."""
+
+    attempt: int
+    outcome: str
+    """``answered``, or the kind of failure, such as ``429``."""
+    latency_s: float
+    cost: float
+    """US dollars: the price of the answer; the highest possible one where the vendor may have charged
+    for an answer that did not arrive; else 0."""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a teacher has cost so far, over all runs of ``collect``."""
+
+    requests: int
+    money: float
+    """US dollars, answers that were under way when a process died at their highest possible price."""
+
+
+def begin(store: Database, teacher: str, request: Request, *, at_most: float) -> int:
+    """Note that a request is about to be sent, for ``at_most`` US dollars; returns its number.
+
+    It outlives the process at once, and the machine from the next stored answer on: a forced
+    write to disk for each sending would halve the rate.
+    """
+    with store.guard("written"):
+        store.db.execute("PRAGMA synchronous = NORMAL")
+        done = store.db.execute(
+            "INSERT INTO attempts (case_id, teacher, sample, wave, request_hash, started_at, cost) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                request.case.case_id,
+                teacher,
+                request.sample,
+                request.wave,
+                request.request_hash,
+                time.time(),
+                at_most,
+            ),
+        )
+        store.db.execute("PRAGMA synchronous = FULL")
+    assert done.lastrowid is not None
+    return done.lastrowid
+
+
+def end(store: Database, ended: Iterable[Ended]) -> None:
+    """Note how attempts ended, within a transaction of the caller's."""
+    store.db.executemany(
+        "UPDATE attempts SET outcome = ?, latency_s = ?, cost = ?, error = ? WHERE id = ?",
+        ((each.outcome, each.latency_s, each.cost, each.error, each.attempt) for each in ended),
+    )
+
+
+def spent(store: Database, teacher: str) -> Spent:
+    """Requests sent to a teacher and what they have cost at most."""
+    with store.guard("read"):
+        sql = "SELECT count(*), total(cost) FROM attempts WHERE teacher = ?"
+        requests, money = store.db.execute(sql, (teacher,)).fetchone()
+    return Spent(requests, money)
+
+
+def since(store: Database, teacher: str, start: float) -> list[float]:
+    """When requests were sent to a teacher since ``start`` (seconds since 1970), in order."""
+    with store.guard("read"):
+        sql = "SELECT started_at FROM attempts WHERE teacher = ? AND started_at >= ? ORDER BY started_at"
+        return [at for (at,) in store.db.execute(sql, (teacher, start))]
