@@ -43,6 +43,13 @@ READS: dict[str, tuple[str, ...]] = {
 HOW = frozenset(
     {
         "teachers.api_key_env",
+        "teachers.base_url",
+        "teachers.vendor",
+        "teachers.local",
+        "teachers.limits",
+        "teachers.price",
+        "teachers.path",
+        "collect.anchors",
         "collect.concurrency",
         "collect.timeout_s",
         "collect.retries",

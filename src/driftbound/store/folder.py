@@ -36,6 +36,11 @@ class RunFolder:
         return self.stage("collect") / "streams.sqlite"
 
     @property
+    def audit(self) -> Path:
+        """Every passage of the data gate, one JSON line each."""
+        return self.root / "audit.jsonl"
+
+    @property
     def claims(self) -> Path:
         return self.stage("measure") / "claims.parquet"
 
