@@ -104,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def question_of(body):
-    return body["messages"][0]["content"][0]["text"]
+    return body["messages"][0]["content"][-1]["text"]
 
 
 @contextmanager
@@ -209,7 +209,7 @@ def test_every_kind_of_answer_is_named_and_kept(tmp_path):
     assert told["answers_per_second"] > 0
 
     body = next(each for each in server.requests if question_of(each) == "Look at c0")
-    text, picture = body["messages"][0]["content"]
+    picture, text = body["messages"][0]["content"]
     assert text == {"type": "text", "text": "Look at c0"}
     head, _, data = picture["image_url"]["url"].partition(",")
     assert head == "data:image/png;base64"
@@ -559,7 +559,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        text = body["model"] + " saw " + body["messages"][0]["content"][0]["text"]
+        text = body["model"] + " saw " + body["messages"][0]["content"][-1]["text"]
         message = {"role": "assistant", "content": text}
         said = {"model": "m", "choices": [{"finish_reason": "stop", "message": message}]}
         data = json.dumps(said).encode()

@@ -120,6 +120,9 @@ class Endpoint:
                 timeout=self._timeout_s,
                 max_retries=0,
                 http_client=http,
+                # On a connection that is used again, a second copy of the last answer would be read as the
+                # answer to the next question: HTTP/1.1 has nothing to tell them apart by.
+                default_headers={"Connection": "close"},
             )
             if self.destination.host != "api.openai.com":
                 self._client.organization = self._client.project = None
@@ -134,7 +137,8 @@ class Endpoint:
     def body(self, asked: Asked) -> dict[str, Any]:
         """The request in the OpenAI chat-completions schema, in this vendor's words."""
         pictures = [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in asked.images]
-        content: Any = [{"type": "text", "text": asked.question}, *pictures] if pictures else asked.question
+        # Images first: so the student is trained and asked, and so most makers advise.
+        content: Any = [*pictures, {"type": "text", "text": asked.question}] if pictures else asked.question
         body: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": content}]}
         for key, value in asked.params.items():
             if key == "logprobs":

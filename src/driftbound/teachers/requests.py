@@ -22,9 +22,17 @@ def params_of(teacher: TeacherConfig, collect: CollectConfig) -> dict[str, Any]:
     """
     if teacher.kind == "recorded":
         return {"recorded": sha256_file(Path(teacher.path))}
-    given = teacher.sampling.model_dump(exclude_unset=True)
-    extra = given.pop("extra", {})
-    merged = {"temperature": collect.temperature, "max_tokens": collect.max_tokens} | given | extra
+    own = teacher.sampling
+    sampling = {
+        "temperature": own.temperature,
+        "top_p": own.top_p,
+        "max_tokens": own.max_tokens,
+        "seed": own.seed,
+        "logprobs": own.logprobs,
+        "reasoning_effort": own.reasoning_effort,
+    }
+    given = {key: value for key, value in sampling.items() if key in own.model_fields_set}
+    merged = {"temperature": collect.temperature, "max_tokens": collect.max_tokens} | given | own.extra
     if teacher.images.largest_side is not None and teacher.images.mode != "none":
         merged["largest_side"] = teacher.images.largest_side
     return {key: value for key, value in merged.items() if value is not None}
