@@ -57,10 +57,11 @@ def trajectories(status=STATUS):
     )
 
 
+KEY = ("case_id", "teacher", "sample", "wave", "request_hash")
+
+
 def key(trajectory):
-    return tuple(
-        getattr(trajectory, name) for name in ("case_id", "teacher", "sample", "wave", "request_hash")
-    )
+    return tuple(getattr(trajectory, name) for name in KEY)
 
 
 def want_all(streams, rows):
@@ -166,9 +167,7 @@ def test_digest_ignores_order_and_time_only(rows, random, latency_s):
 @QUICK
 @given(trajectories(st.sampled_from([status for status in Status if status.final])), trajectories())
 def test_a_final_answer_is_never_overwritten(first, second):
-    second = replace(
-        second, **dict(zip(("case_id", "teacher", "sample", "wave", "request_hash"), key(first)))
-    )
+    second = replace(second, **dict(zip(KEY, key(first), strict=True)))
     with tempfile.TemporaryDirectory() as folder, Streams(Path(folder) / "s.sqlite") as streams:
         streams.put(first)
         bystander = replace(first, wave=first.wave + 1)
