@@ -4,9 +4,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+from driftbound.errors import TeacherError
 from driftbound.records import Case, Request
 from driftbound.stages.context import Context
-from driftbound.store import wanted
+from driftbound.store import attempts, wanted
+from driftbound.store.attempts import Noted
 from driftbound.store.images import read_image
 from driftbound.store.streams import Streams
 from driftbound.store.wanted import CaseContent, Wanted
@@ -52,6 +54,10 @@ class Questions:
             sample=found.sample,
             wave=found.wave,
         )
+
+    def wants(self, noted: Noted) -> bool:
+        """Whether an attempt asked what this recipe asks."""
+        return wanted.wants(self._streams, noted)
 
     def _asked(self, place: int, case: Case) -> bool:
         round_ = self._context.round
@@ -106,3 +112,14 @@ class Questions:
         root = self._context.folder.root
         images = tuple(read_image(root / name) for name in content.case.images)
         return content.case, content.question, images
+
+
+def refuse_waiting(streams: Streams) -> None:
+    """Raise ``TeacherError`` while requests wait in batch files: asked again, they would be paid twice."""
+    waiting = attempts.in_batches(streams)
+    if waiting:
+        told = ", ".join(f"{n} of {teacher}" for teacher, n in waiting.items())
+        raise TeacherError(
+            f"{streams.path}: requests wait in batch files ({told}). Read their results with "
+            "'driftbound collect RECIPE --batch-results FILE', or give them up with --forget-batches."
+        )

@@ -67,7 +67,9 @@ def acknowledgement_of(recipe: Recipe) -> Acknowledgement:
     )
 
 
-def check(context: Context, teachers: Iterable[TeacherConfig], sensitivities: Iterable[str]) -> None:
+def check(
+    context: Context, teachers: Iterable[TeacherConfig], sensitivities: Iterable[str], *, keys: bool = True
+) -> None:
     """Raise what would keep any of these teachers from being asked, before anything is sent.
 
     ``ConfigError`` for settings that an endpoint does not take, ``TeacherError`` for a missing key,
@@ -85,7 +87,8 @@ def check(context: Context, teachers: Iterable[TeacherConfig], sensitivities: It
         if not address.scripted:
             for sensitivity in kinds:
                 gate.check(address.destination, sensitivity)
-        key_of(teacher, address)
+        if keys:
+            key_of(teacher, address)
 
 
 def key_of(teacher: TeacherConfig, address: Address) -> str:
