@@ -284,8 +284,8 @@ def test_what_cannot_be_said_of_a_text_is_refused(policy):
 def test_spans_of_tokens_are_characters_of_the_answer(policy):
     text = "Wide heart: 胸, absent."
     tokens = policy.tokens(text)
-    words = [text[start:end] for start, end in tokens.spans if start < end]
-    assert words == ["Wide", "heart", ":", "胸", "胸", "胸", ",", "absent", "."]  # bytes of one character
+    words = [text[start:end].strip() for start, end in tokens.spans]
+    assert list(filter(None, words)) == ["Wide", "heart", ":", "胸", "胸", "胸", ",", "absent", "."]
     assert tokens.spans[-1] == (len(text), len(text))
     assert policy.tokens(text, ended=False).spans == tokens.spans[:-1]
 
