@@ -20,6 +20,7 @@ from driftbound.records import Case
 from driftbound.stages.context import Context
 from driftbound.store.checkpoint import check_checkpoint
 from driftbound.store.disk import disk_errors
+from driftbound.store.exchange import imported_sensitivity, strictest
 from driftbound.store.folder import VERBS, RunFolder
 from driftbound.store.manifest import Manifest, sha256_file, sha256_tree
 from driftbound.store.plan import FILE, Plan, check_same, made_of
@@ -80,7 +81,7 @@ def run(
     launching.check(recipe.launch)
     check_checkpoint(resolve_base(recipe.bootstrap.base))  # now, not when the teachers have been paid
     context = Context(recipe, RunFolder(runs / (name or recipe.name)), domain)
-    with disk_errors(context.folder.root), _locked(context.folder.root):
+    with disk_errors(context.folder.root), locked(context.folder.root):
         sensitivity = _prepare_cases(context, redo=force and not only)
         for verb in VERBS:
             if verb == start:
@@ -126,7 +127,7 @@ def _without_how(value: Any, path: str) -> Any:
 
 
 @contextmanager
-def _locked(root: Path) -> Iterator[None]:
+def locked(root: Path) -> Iterator[None]:
     """Hold the run folder for this process; the lock dies with the process, however it ends."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".lock").open("a", encoding="utf-8") as handle:
@@ -190,6 +191,7 @@ def _run_stage(context: Context, verb: str, sensitivity: str, *, only: str) -> N
         plan.write(folder, seconds=spent + time.monotonic() - started)
         raise
     seconds = round(spent + time.monotonic() - started, 3)
+    sensitivity = strictest([sensitivity, imported_sensitivity(context.folder.stage("collect"))])
     _finish(folder, plan, _hashes(folder), {**facts, "seconds": seconds}, sensitivity)
     say(f"{verb}: done in {seconds:.0f} s")
 
