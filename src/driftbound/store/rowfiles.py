@@ -22,7 +22,7 @@ Before = Callable[[Path, int], None]
 LINES, ARRAY, TABLE, CSV, STREAMS = "JSON lines", "JSON array", "Parquet", "CSV", "streams.sqlite"
 FIRST = 100
 """So many rows say which columns a file has."""
-_GROUP = 2000
+_GROUP = 500
 """Rows of a Parquet row group: what is held in memory at once."""
 _BATCH = 256
 _CHUNK = 1 << 20
