@@ -21,7 +21,7 @@ from driftbound.stages.context import Context
 from driftbound.store.checkpoint import check_checkpoint
 from driftbound.store.disk import disk_errors
 from driftbound.store.exchange import imported_sensitivity, strictest
-from driftbound.store.folder import VERBS, RunFolder
+from driftbound.store.folder import STREAMS, VERBS, RunFolder
 from driftbound.store.manifest import Manifest, sha256_file, sha256_tree
 from driftbound.store.plan import FILE, Plan, check_same, made_of
 from driftbound.store.tables import read_cases
@@ -44,6 +44,13 @@ READS: dict[str, tuple[str, ...]] = {
 HOW = frozenset(
     {
         "teachers.api_key_env",
+        "teachers.base_url",
+        "teachers.vendor",
+        "teachers.local",
+        "teachers.limits",
+        "teachers.price",
+        "teachers.path",
+        "collect.anchors",
         "collect.concurrency",
         "collect.timeout_s",
         "collect.retries",
@@ -225,8 +232,14 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _remove(folder: RunFolder, verbs: tuple[str, ...]) -> None:
+    """What these stages have made, but for the teachers' answers: they were paid for, and stay."""
     for verb in verbs:
-        _drop(folder.stage(verb))
+        if not folder.streams.exists() or folder.streams.parent != folder.stage(verb):
+            _drop(folder.stage(verb))
+            continue
+        for path in folder.stage(verb).iterdir():
+            if not path.name.startswith(STREAMS):
+                path.unlink()
 
 
 def _remove_all(folder: RunFolder, plan: Plan) -> None:

@@ -75,8 +75,8 @@ def _from_1(db: sqlite3.Connection) -> None:
         db.execute(statement)
     columns = ", ".join((*_OF_1, *_ADDED_IN_2))
     db.execute(
-        f"INSERT INTO trajectories ({columns}) SELECT {', '.join(_OF_1)}, '', '', 0.0, '' FROM trajectories_1 "
-        "ORDER BY case_id, teacher, sample, wave"
+        f"INSERT INTO trajectories ({columns}) SELECT {', '.join(_OF_1)}, '', '', 0.0, '' "
+        "FROM trajectories_1 ORDER BY case_id, teacher, sample, wave"
     )
     db.execute(
         "INSERT INTO wanted SELECT teacher, row_number() OVER (PARTITION BY teacher, wave "

@@ -50,7 +50,7 @@ def want(store: Database, wanted: Iterable[Wanted], *, wave: int) -> None:
         store.db.executemany("INSERT INTO wanted VALUES (?, ?, ?, ?, ?, ?)", rows)
 
 
-def left(store: Database, teacher: str, *, wave: int) -> "array[int]":  # a generic type from 3.12 on
+def left(store: Database, teacher: str, *, wave: int) -> Sequence[int]:
     """Places of a teacher's requests without a final answer, in the order of asking."""
     with store.guard("read"):
         found = store.db.execute(

@@ -1,0 +1,175 @@
+"""Roster: the teachers of a recipe, ready to be asked; keys, addresses, limits and budgets in one place."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from driftbound.config import Recipe
+from driftbound.endpoints.client import Endpoint
+from driftbound.endpoints.gate import Acknowledgement, AuditLog, Destination, Gate, is_loopback
+from driftbound.endpoints.limiter import WINDOW_S, Limiter
+from driftbound.endpoints.vendors import Vendor, hosts, vendor_of
+from driftbound.errors import ConfigError, TeacherError
+from driftbound.protocols import Teacher
+from driftbound.stages.context import Context
+from driftbound.store import attempts
+from driftbound.store.streams import Streams
+from driftbound.teacher_config import SCRIPTED, TeacherConfig
+from driftbound.teachers.metering import Account
+from driftbound.teachers.openai_compatible import OpenAICompatibleTeacher
+from driftbound.teachers.preparing import settings_of
+from driftbound.teachers.requests import params_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a teacher is asked, and what is known of that place."""
+
+    destination: Destination
+    vendor: Vendor
+    key_env: str
+
+    @property
+    def scripted(self) -> bool:
+        """The domain's own teachers, whose address is not known before they are started."""
+        return self.destination.url == SCRIPTED
+
+
+def address_of(teacher: TeacherConfig) -> Address:
+    """Raises ``ConfigError`` for an unknown vendor, or a vendor's endpoint that is said to be one's own."""
+    vendor = vendor_of(teacher.vendor, teacher.model) if teacher.vendor else Vendor()
+    url = teacher.base_url if teacher.base_url != SCRIPTED else vendor.base_url or SCRIPTED
+    host = urlsplit(url).hostname or ""
+    if teacher.local and host in hosts():
+        raise ConfigError(f"{teacher.name}: {host} is no server of your own. Remove local: true.")
+    own = url == SCRIPTED or teacher.local or is_loopback(url)
+    destination = Destination(purpose=f"teacher {teacher.name}", url=url, own=own)
+    return Address(destination=destination, vendor=vendor, key_env=teacher.api_key_env or vendor.key_env)
+
+
+def gate_of(context: Context) -> Gate:
+    """The run's gate: the recipe's acknowledgement, and the audit log in the run folder."""
+    return Gate(acknowledgement_of(context.recipe), AuditLog(context.folder.audit))
+
+
+def acknowledgement_of(recipe: Recipe) -> Acknowledgement:
+    """What the recipe acknowledges about credentialed data."""
+    given = recipe.data_use.acknowledgement
+    return Acknowledgement(
+        zero_retention=given.zero_retention,
+        no_training=given.no_training,
+        no_human_review=given.no_human_review,
+        by=given.by,
+        on=given.on.isoformat() if given.on else "",
+        endpoints=given.endpoints,
+    )
+
+
+def check(context: Context, teachers: Iterable[TeacherConfig], sensitivities: Iterable[str]) -> None:
+    """Raise what would keep any of these teachers from being asked, before anything is sent.
+
+    ``ConfigError`` for settings that an endpoint does not take, ``TeacherError`` for a missing key,
+    ``DataUseError`` for cases that may not go there.
+    """
+    gate, kinds = gate_of(context), sorted(set(sensitivities))
+    for teacher in teachers:
+        if teacher.kind != "http":
+            continue
+        address = address_of(teacher)
+        params = params_of(teacher, context.recipe.collect)
+        address.vendor.refuse(teacher.name, settings_of(0, params, address.vendor))
+        if teacher.limits.money is not None and "max_tokens" not in params:
+            raise ConfigError(f"{teacher.name}: a budget of money needs sampling.max_tokens. Set it.")
+        if not address.scripted:
+            for sensitivity in kinds:
+                gate.check(address.destination, sensitivity)
+        key_of(teacher, address)
+
+
+def key_of(teacher: TeacherConfig, address: Address) -> str:
+    """The key from the environment, empty where none is needed. Raises ``TeacherError`` where it lacks."""
+    if not address.key_env:
+        return ""
+    key = os.environ.get(address.key_env, "").strip()
+    if not key:
+        raise TeacherError(
+            f"{teacher.name}: environment variable {address.key_env} holds no key. Set it and run again."
+        )
+    return key
+
+
+class Roster:
+    """The teachers that are asked in this session."""
+
+    def __init__(self, context: Context, streams: Streams, *, scripted: str) -> None:
+        """``scripted`` is the address of the domain's own teachers, empty where none runs."""
+        self._context = context
+        self._streams = streams
+        self._scripted = scripted
+        self._limiters: dict[tuple[str, str], Limiter] = {}
+        self.gate = gate_of(context)
+        self.accounts: dict[str, Account] = {}
+
+    def teacher(self, teacher: TeacherConfig) -> Teacher:
+        """One of the recipe's teachers."""
+        return _KINDS[teacher.kind](self, teacher)
+
+    def close(self) -> None:
+        """Force the audit log to disk."""
+        if self.gate.log is not None:
+            self.gate.log.close()
+
+    def _over_http(self, teacher: TeacherConfig) -> Teacher:
+        address = address_of(teacher)
+        destination = address.destination
+        if address.scripted:
+            destination = Destination(purpose=destination.purpose, url=self._scripted, own=True)
+        params = params_of(teacher, self._context.recipe.collect)
+        account = Account(
+            self._streams, teacher.name, teacher.limits, teacher.price, params.get("max_tokens")
+        )
+        self.accounts[teacher.name] = account
+        endpoint = Endpoint(
+            destination,
+            teacher.model,
+            gate=self.gate,
+            limiter=self._limiter(teacher, destination.url),
+            vendor=address.vendor,
+            key=key_of(teacher, address),
+            timeout_s=self._context.recipe.collect.timeout_s,
+            retries=self._context.recipe.collect.retries,
+        )
+        return OpenAICompatibleTeacher(
+            teacher.name,
+            endpoint,
+            params=params,
+            images=teacher.images,
+            account=account,
+            is_refusal=self._context.domain.is_refusal,
+        )
+
+    def _limiter(self, teacher: TeacherConfig, url: str) -> Limiter:
+        """The limiter of an endpoint; teachers of the same model there share it, under the stricter limit."""
+        limits = teacher.limits
+        limiter = Limiter(
+            concurrency=limits.concurrency or self._context.recipe.collect.concurrency,
+            requests_per_minute=limits.requests_per_minute,
+            tokens_per_minute=limits.tokens_per_minute,
+        )
+        known = self._limiters.setdefault((url, teacher.model), limiter)
+        if known is not limiter:
+            known.concurrency = min(known.concurrency, limiter.concurrency)
+            for name in ("requests_per_minute", "tokens_per_minute"):
+                given = [value for value in (getattr(known, name), getattr(limiter, name)) if value]
+                setattr(known, name, min(given, default=None))
+        now = time.time()
+        sent = attempts.since(self._streams, teacher.name, now - WINDOW_S)
+        known.prime(now - at for at in sent)
+        return known
+
+
+_KINDS: Mapping[str, Callable[[Roster, TeacherConfig], Teacher]] = {
+    "http": Roster._over_http,
+}
