@@ -1,7 +1,7 @@
 """Importing: answers given elsewhere become answers of a run, as if its collect had asked for them."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,15 +12,16 @@ from driftbound.errors import ConfigError, StoreError
 from driftbound.exporting import manifest_of
 from driftbound.pipeline import locked
 from driftbound.progress import say
-from driftbound.records import Case, Trajectory
+from driftbound.records import Case, Status, Trajectory
 from driftbound.store.exchange import note_import, read_trajectories, sensitivity_beside
 from driftbound.store.folder import RunFolder
-from driftbound.store.foreign import Answer, read_answers, status_of
+from driftbound.store.foreign import Answer, read_answers
 from driftbound.store.manifest import NAME, Manifest, sha256_file
-from driftbound.store.plan import Made, made_of
+from driftbound.store.plan import made_of
 from driftbound.store.streams import Streams
 from driftbound.store.tables import read_cases
-from driftbound.store.wanted import hashes
+from driftbound.store.wanted import hashes, teachers
+from driftbound.teachers.statuses import status_of
 
 ELSEWHERE = "answered elsewhere"
 """Note of an answer that a foreign file told."""
@@ -36,25 +37,18 @@ def import_answers(
     run to what its recipe asks; answers to anything else are left out, which is said. What the
     manifest beside the file says of its sensitivity goes on with all that the run makes.
 
-    Raises ``ConfigError`` for an unknown teacher or column, and ``StoreError`` for a run whose
-    ``collect`` has not begun, a file that cannot be understood, and two final answers to one request.
+    Raises ``ConfigError`` for an unknown teacher or column, and ``StoreError`` for a run that asks
+    nothing yet, a file that cannot be understood, and two final answers to one request.
     """
     if not teacher and (stream or columns):
         raise ConfigError("--stream and --column need --teacher NAME, the teacher of the run who said it.")
     whole, folder = manifest_of(run), RunFolder(run)
     collect = folder.stage("collect")
-    made = made_of(collect)
-    if made is None:
-        raise StoreError(
-            f"{run}: collect has not begun, so nothing is asked yet. Start 'driftbound collect' with its "
-            "recipe once (it may be stopped, or stop for want of a key), then import, then run it again."
-        )
-    sensitivity = sensitivity_beside(file)
     record = {
         "file": file.name,
         "sha256": sha256_file(file),
         "teacher": teacher,
-        "sensitivity": sensitivity,
+        "sensitivity": sensitivity_beside(file),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -66,16 +60,16 @@ def import_answers(
     with locked(run), Streams(folder.streams) as streams:
         try:
             if teacher:
-                _check_teacher(teacher, made)
+                wanted = _asked_of(teacher, run, streams)
                 answers = read_answers(file, stream=stream or teacher, columns=columns or {})
-                wanted = hashes(streams, teacher, wave=0)
                 found = _of_teacher(whole, folder, answers, teacher, wanted, left_out)
             else:
                 found = read_trajectories(file)
             new, there = streams.add(noted(found))
         finally:
             streams.seal()
-        if new and made.finished:  # what it says of the answers no longer holds
+        made = made_of(collect)
+        if new and made is not None and made.finished:  # what it says of the answers no longer holds
             made.plan.write(collect, seconds=made.seconds)
             (collect / NAME).unlink()
     for what, n in sorted(left_out.items()):
@@ -83,12 +77,19 @@ def import_answers(
     return new, there
 
 
-def _check_teacher(teacher: str, made: Made) -> None:
-    names = [each["name"] for each in made.plan.config["teachers"]]
+def _asked_of(teacher: str, run: Path, streams: Streams) -> dict[tuple[str, int], str]:
+    """Case and sample -> request that is put to a teacher of the run."""
+    names = teachers(streams, wave=0)
+    if not names:
+        raise StoreError(
+            f"{run}: nothing is asked yet. Start 'driftbound collect' with its recipe once (it may be "
+            "stopped, or stop for want of a key), then import, then run it again."
+        )
     if teacher not in names:
         near = get_close_matches(teacher, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"its teachers: {', '.join(names)}."
         raise ConfigError(f"--teacher: the run has no {teacher!r}; {hint}")
+    return hashes(streams, teacher, wave=0)
 
 
 def _of_teacher(
@@ -116,7 +117,7 @@ def _of_teacher(
         yield Trajectory(
             case_id=case_id,
             teacher=teacher,
-            status=status_of(answer, domain.is_refusal),
+            status=_status(answer, domain.is_refusal),
             text=answer.text,
             sample=answer.sample,
             finish_reason=answer.finish_reason,
@@ -132,6 +133,12 @@ def _of_teacher(
             f"{folder.root}: nothing of the file is asked of {teacher} here. The file names cases like "
             f"{named!r}, the run like {cases[0].case_id!r}. Write --column case_id=COLUMN."
         )
+
+
+def _status(answer: Answer, is_refusal: Callable[[str], bool]) -> Status:
+    if answer.error:
+        return Status.FAILED
+    return status_of(answer.text, answer.finish_reason, "refused" if answer.refused else "", is_refusal)
 
 
 def _names(cases: Sequence[Case]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from driftbound.errors import StoreError
 from driftbound.records import Status, Trajectory
+from driftbound.store.folder import STREAMS as STREAMS_FILE
 from driftbound.store.manifest import Manifest, atomic_write_text, one_line
 from driftbound.store.rowfiles import (
     STREAMS,
@@ -26,8 +27,8 @@ from driftbound.store.tables import SENSITIVITIES
 
 BESIDE = ".manifest.json"
 """Ending that the name of a file gets for the manifest beside it."""
-IMPORTS = "imports.jsonl"
-"""In the folder of ``collect``: what was taken in from elsewhere, a line for each file."""
+IMPORTS = f"{STREAMS_FILE}.imports.jsonl"
+"""What was taken in from elsewhere, a line for each file; stands and stays beside the answers."""
 
 _FIELDS = {each.name: each for each in fields(Trajectory)}
 _ARROW: dict[Any, pa.DataType] = {

@@ -1,6 +1,6 @@
 """Foreign answers: what teachers have said elsewhere, read from whatever kind of rows it was recorded in."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,8 @@ from driftbound.store.foreign_columns import Columns, Found, resolve, value_at
 from driftbound.store.rowfiles import CSV, STREAMS, columns_of, kind_of, read_rows
 from driftbound.store.streams import Streams
 
-CUT = ("length", "max_tokens", "MAX_TOKENS")
-"""Finish reasons of an answer that was cut off."""
-FILTERED = ("content_filter", "refusal", "SAFETY")
-"""Finish reasons of an answer that was declined."""
+_CUT = "length"
+"""Finish reason of an answer that was cut off."""
 _NO = ("", "0", "0.0", "false", "no", "none", "null", "nan")
 _YES = ("1", "1.0", "true", "yes")
 _SHOWN = 12
@@ -88,24 +86,6 @@ def read_answers(path: Path, *, stream: str, columns: Mapping[str, str]) -> Iter
         raise StoreError(f"{path}: no answer of {stream!r} in it. Give another file.")
 
 
-def status_of(answer: Answer, is_refusal: Callable[[str], bool]) -> Status:
-    """What became of the question: failed, declined, empty, cut off or fine, in this order.
-
-    >>> cut = Answer(case_id="c1", teacher="gpt-5", text="The heart", finish_reason="length")
-    >>> status_of(cut, lambda text: False)
-    <Status.TRUNCATED: 'truncated'>
-    """
-    if answer.error:
-        return Status.FAILED
-    if answer.refused or answer.finish_reason in FILTERED:
-        return Status.REFUSED
-    if not answer.text.strip():
-        return Status.EMPTY
-    if is_refusal(answer.text):
-        return Status.REFUSED
-    return Status.TRUNCATED if answer.finish_reason in CUT else Status.OK
-
-
 def _of_run(path: Path) -> Iterator[Answer]:
     with Streams.open_readonly(path) as streams:
         yield from _of_trajectories(streams.current())
@@ -121,7 +101,7 @@ def _of_trajectories(trajectories: Iterator[Trajectory]) -> Iterator[Answer]:
             teacher=each.teacher,
             text=each.text,
             sample=each.sample,
-            finish_reason=CUT[0] if cut else each.finish_reason,
+            finish_reason=_CUT if cut else each.finish_reason,
             version=each.version or each.model,
             refused=each.status is Status.REFUSED,
             prompt_tokens=each.prompt_tokens,

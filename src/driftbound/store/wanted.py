@@ -122,6 +122,13 @@ def question(store: Database, case_id: str) -> str:
     return found
 
 
+def teachers(store: Database, *, wave: int) -> list[str]:
+    """Whom the present recipe asks in a wave."""
+    with store.guard("read"):
+        sql = "SELECT DISTINCT teacher FROM wanted WHERE wave = ? ORDER BY teacher"
+        return [name for (name,) in store.db.execute(sql, (wave,))]
+
+
 def hashes(store: Database, teacher: str, *, wave: int) -> dict[tuple[str, int], str]:
     """Case and sample -> request that the present recipe puts to a teacher in a wave."""
     with store.guard("read"):
