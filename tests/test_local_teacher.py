@@ -15,11 +15,18 @@ from driftbound.learning.policy import LocalPolicy
 from driftbound.phantom_base import resolve_base
 from driftbound.protocols import Teacher
 from driftbound.records import Case, Completion, Request, Status
+from driftbound.teacher_config import ImagesConfig
 from driftbound.teachers.local import FAILED_IN_A_ROW, LocalTeacher, seed_of
 from driftbound.teachers.statuses import status_of
 
 ROOT = Path(__file__).parent.parent
-SETTINGS = {"name": "mine", "model": "some/model", "top_p": 0.9, "is_refusal": is_refusal}
+SETTINGS = {
+    "name": "mine",
+    "model": "some/model",
+    "images": ImagesConfig(mode="optional"),
+    "batch": 4,
+    "is_refusal": is_refusal,
+}
 
 
 def request_of(n, *, sample=0, wave=0, images=(), question="What does this chest radiograph show?"):
@@ -30,8 +37,9 @@ def request_of(n, *, sample=0, wave=0, images=(), question="What does this chest
 
 
 def teacher_of(sampler, **changes):
-    defaults = {"temperature": 1.5, "max_tokens": 6, "logprobs": None, "batch": 4}
-    return LocalTeacher(sampler, **SETTINGS | defaults | changes)
+    own = {key: changes.pop(key) for key in [*changes] if key in SETTINGS}
+    params = {"temperature": 1.5, "top_p": 0.9, "max_tokens": 6} | changes
+    return LocalTeacher(sampler, params=params, **SETTINGS | own)
 
 
 def ask(teacher, requests, *, together=True):

@@ -64,8 +64,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
             found = parquet.read_table(path).to_pylist()
         elif path.suffix == ".jsonl":
-            lines = path.read_text(encoding="utf-8").splitlines()
-            found = [_parse(line, path, n) for n, line in enumerate(lines, start=1) if line.strip()]
+            with path.open(encoding="utf-8") as lines:  # a text may hold other breaks, such as U+2028
+                found = [_parse(line, path, n) for n, line in enumerate(lines, start=1) if line.strip()]
         else:
             found = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from driftbound import __version__, collect_commands, looking
+from driftbound import __version__, collect_commands, exchanging, looking
 from driftbound.errors import ConfigError, DriftboundError
 from driftbound.recipe_files import SHIPPED, find_recipe
 from driftbound.store.folder import VERBS
@@ -202,7 +202,12 @@ for _verb in VERBS:
         _stage_command(_verb)
 
 
-app.command(rich_help_panel="Answers from and to elsewhere")(collect_commands.merge)
+for _word, _exchanging in (
+    ("merge", collect_commands.merge),
+    ("export", exchanging.export_command),
+    ("import", exchanging.import_command),
+):
+    app.command(_word, rich_help_panel="Answers from and to elsewhere")(_exchanging)
 
 for _looking in (looking.show, looking.ask):
     app.command(rich_help_panel="Looking")(_looking)

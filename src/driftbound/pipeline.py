@@ -20,6 +20,7 @@ from driftbound.records import Case
 from driftbound.stages.context import Context
 from driftbound.store.checkpoint import check_checkpoint
 from driftbound.store.disk import disk_errors
+from driftbound.store.exchange import imported_sensitivity, strictest
 from driftbound.store.folder import STREAMS, VERBS, RunFolder
 from driftbound.store.manifest import Manifest, sha256_file, sha256_tree
 from driftbound.store.plan import FILE, Plan, check_same, made_of
@@ -116,7 +117,7 @@ def opened(recipe: Recipe, runs: Path, *, name: str = "", redo: bool = False) ->
 @contextmanager
 def working_on(folder: RunFolder) -> Iterator[None]:
     """Hold a run folder for this process; what the disk refuses meanwhile is one line."""
-    with disk_errors(folder.root), _locked(folder.root):
+    with disk_errors(folder.root), locked(folder.root):
         yield
 
 
@@ -153,7 +154,7 @@ def _without_how(value: Any, path: str) -> Any:
 
 
 @contextmanager
-def _locked(root: Path) -> Iterator[None]:
+def locked(root: Path) -> Iterator[None]:
     """Hold the run folder for this process; the lock dies with the process, however it ends."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".lock").open("a", encoding="utf-8") as handle:
@@ -216,6 +217,7 @@ def _run_stage(context: Context, verb: str, sensitivity: str, *, only: str) -> N
         plan.write(folder, seconds=spent + time.monotonic() - started)
         raise
     seconds = round(spent + time.monotonic() - started, 3)
+    sensitivity = strictest([sensitivity, imported_sensitivity(context.folder.stage("collect"))])
     _finish(folder, plan, _hashes(folder), {**facts, "seconds": seconds}, sensitivity)
     say(f"{verb}: done in {seconds:.0f} s")
 

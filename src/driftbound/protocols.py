@@ -89,10 +89,13 @@ class Policy(Protocol):
 class Sampler(Protocol):
     """A model in process that can be a teacher: it answers by seed and says what made the answer."""
 
-    version: str
-    """Identity of the weights, the same wherever they lie."""
-    fingerprint: str
-    """What else decides an answer's last digits: packages, number format, device."""
+    @property
+    def version(self) -> str:
+        """Identity of the weights, the same wherever they lie."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What else decides an answer's last digits: packages, number format, device."""
 
     def complete(
         self,

@@ -2,8 +2,11 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from driftbound.config import Recipe
@@ -12,15 +15,22 @@ from driftbound.endpoints.gate import Acknowledgement, AuditLog, Destination, Ga
 from driftbound.endpoints.limiter import WINDOW_S, Limiter
 from driftbound.endpoints.vendors import Vendor, hosts, vendor_of
 from driftbound.errors import ConfigError, TeacherError
+from driftbound.phantom_base import resolve_base
 from driftbound.protocols import Teacher
+from driftbound.records import Case
 from driftbound.stages.context import Context
 from driftbound.store import attempts
 from driftbound.store.streams import Streams
 from driftbound.teacher_config import SCRIPTED, TeacherConfig
+from driftbound.teachers.local import LocalTeacher
 from driftbound.teachers.metering import Account
 from driftbound.teachers.openai_compatible import OpenAICompatibleTeacher
 from driftbound.teachers.preparing import settings_of
+from driftbound.teachers.recorded import RecordedTeacher
 from driftbound.teachers.requests import params_of
+
+LOCAL_SETTINGS = frozenset({"max_tokens", "temperature", "top_p", "logprobs", "largest_side"})
+"""What a model in this process takes; its seeds are made of the requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +87,8 @@ def check(
     """
     gate, kinds = gate_of(context), sorted(set(sensitivities))
     for teacher in teachers:
+        if teacher.kind == "local":
+            _refuse_local(teacher, params_of(teacher, context.recipe.collect))
         if teacher.kind != "http":
             continue
         address = address_of(teacher)
@@ -89,6 +101,15 @@ def check(
                 gate.check(address.destination, sensitivity)
         if keys:
             key_of(teacher, address)
+
+
+def _refuse_local(teacher: TeacherConfig, params: Mapping[str, Any]) -> None:
+    """Raise ``ConfigError`` for settings that a model in this process does not take."""
+    if "max_tokens" not in params:
+        raise ConfigError(f"{teacher.name}: a local teacher needs sampling.max_tokens. Set it.")
+    for key in params:
+        if key not in LOCAL_SETTINGS:
+            raise ConfigError(f"{teacher.name}: a local teacher does not take {key}. Remove it.")
 
 
 def key_of(teacher: TeacherConfig, address: Address) -> str:
@@ -106,9 +127,11 @@ def key_of(teacher: TeacherConfig, address: Address) -> str:
 class Roster:
     """The teachers that are asked in this session."""
 
-    def __init__(self, context: Context, streams: Streams, *, scripted: str) -> None:
-        """``scripted`` is the address of the domain's own teachers, empty where none runs."""
+    def __init__(self, context: Context, streams: Streams, cases: Sequence[Case], *, scripted: str) -> None:
+        """``cases`` are all that are asked about; ``scripted`` is the address of the domain's own
+        teachers, empty where none runs."""
         self._context = context
+        self._cases = cases
         self._streams = streams
         self._scripted = scripted
         self._limiters: dict[tuple[str, str], Limiter] = {}
@@ -118,6 +141,32 @@ class Roster:
     def teacher(self, teacher: TeacherConfig) -> Teacher:
         """One of the recipe's teachers."""
         return _KINDS[teacher.kind](self, teacher)
+
+    def _recorded(self, teacher: TeacherConfig) -> Teacher:
+        names = Counter(Path(image).name for case in self._cases for image in case.images)
+        return RecordedTeacher(
+            teacher.name,
+            Path(teacher.path),
+            model=teacher.model,
+            params=params_of(teacher, self._context.recipe.collect),
+            stream=teacher.stream or teacher.name,
+            columns=teacher.columns,
+            ambiguous=frozenset(name for name, n in names.items() if n > 1),
+            is_refusal=self._context.domain.is_refusal,
+        )
+
+    def _local(self, teacher: TeacherConfig) -> Teacher:
+        from driftbound.learning.policy import LocalPolicy
+
+        return LocalTeacher(
+            LocalPolicy.load(resolve_base(teacher.model), threads=self._context.recipe.threads),
+            name=teacher.name,
+            model=teacher.model,
+            params=params_of(teacher, self._context.recipe.collect),
+            images=teacher.images,
+            batch=teacher.limits.concurrency or self._context.recipe.collect.concurrency,
+            is_refusal=self._context.domain.is_refusal,
+        )
 
     def close(self) -> None:
         """Force the audit log to disk."""
@@ -175,4 +224,6 @@ class Roster:
 
 _KINDS: Mapping[str, Callable[[Roster, TeacherConfig], Teacher]] = {
     "http": Roster._over_http,
+    "recorded": Roster._recorded,
+    "local": Roster._local,
 }

@@ -121,6 +121,33 @@ def remember(store: Database, contents: Iterable[CaseContent]) -> None:
         store.db.executemany("INSERT OR REPLACE INTO cases VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
+def question(store: Database, case_id: str) -> str:
+    """The question that was put about a case. Raises ``StoreError`` where none was noted."""
+    with store.guard("read"):
+        row = store.db.execute("SELECT question FROM cases WHERE case_id = ?", (case_id,)).fetchone()
+    if row is None:
+        raise StoreError(
+            f"{store.path}: the question about {case_id} is not noted. "
+            "Run 'driftbound collect' with its recipe again; no answer is asked for twice."
+        )
+    found: str = row[0]
+    return found
+
+
+def teachers(store: Database, *, wave: int) -> list[str]:
+    """Whom the present recipe asks in a wave."""
+    with store.guard("read"):
+        sql = "SELECT DISTINCT teacher FROM wanted WHERE wave = ? ORDER BY teacher"
+        return [name for (name,) in store.db.execute(sql, (wave,))]
+
+
+def hashes(store: Database, teacher: str, *, wave: int) -> dict[tuple[str, int], str]:
+    """Case and sample -> request that the present recipe puts to a teacher in a wave."""
+    with store.guard("read"):
+        sql = "SELECT case_id, sample, request_hash FROM wanted WHERE teacher = ? AND wave = ?"
+        return {(case_id, n): asked for case_id, n, asked in store.db.execute(sql, (teacher, wave))}
+
+
 def image_hashes(store: Database, root: Path, names: Sequence[str]) -> dict[str, str]:
     """sha256 of each image; a file is read only when its size or time is not the noted one.
 

@@ -5,14 +5,19 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
+from driftbound.endpoints.vendors import Vendor
 from driftbound.errors import DriftboundError, TeacherError
 from driftbound.protocols import Sampler
 from driftbound.records import Completion, Request, Status, Trajectory
 from driftbound.store.manifest import one_line
+from driftbound.teacher_config import ImagesConfig
+from driftbound.teachers.preparing import prepare
+from driftbound.teachers.requests import params_json
 from driftbound.teachers.statuses import status_of
 
 FAILED_IN_A_ROW = 20
@@ -39,21 +44,21 @@ class LocalTeacher:
         *,
         name: str,
         model: str,
-        temperature: float,
-        top_p: float,
-        max_tokens: int,
-        logprobs: int | None,
+        params: Mapping[str, Any],
+        images: ImagesConfig,
         batch: int,
         is_refusal: Callable[[str], bool],
     ) -> None:
-        """``model`` is what the checkpoint is called, ``logprobs`` the number of alternatives asked for
-        (``None``: no log-probabilities), ``batch`` the most questions that are answered together."""
+        """``model`` is what the checkpoint is called, ``batch`` the most questions that are answered
+        together. Of ``params`` these count, the first one must be there: ``max_tokens``, ``temperature``
+        (else 1), ``top_p`` (else 1), ``logprobs`` (alternatives; else no log-probabilities)."""
         self.name, self.model = name, model
-        settings = {"max_tokens": max_tokens, "temperature": float(temperature), "top_p": float(top_p)}
-        self.params = json.dumps(settings | ({} if logprobs is None else {"logprobs": logprobs}))
+        self.params = params_json(params)
         self._sampler: Sampler | None = sampler
-        self._temperature, self._top_p = temperature, top_p
-        self._max_tokens, self._logprobs = max_tokens, logprobs
+        self._max_tokens = int(params["max_tokens"])
+        self._temperature, self._top_p = params.get("temperature", 1.0), params.get("top_p", 1.0)
+        self._logprobs: int | None = params.get("logprobs")
+        self._images = images
         self._batch = batch
         self._is_refusal = is_refusal
         self._queue: deque[_Waiting] = deque()
@@ -113,7 +118,7 @@ class LocalTeacher:
         try:
             said = sampler.complete(
                 [request.question for request in requests],
-                [request.images for request in requests],
+                [prepare(request, {}, self._images, Vendor()).asked.images for request in requests],
                 max_new_tokens=self._max_tokens,
                 temperature=self._temperature,
                 top_p=self._top_p,
