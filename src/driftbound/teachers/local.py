@@ -50,7 +50,8 @@ class LocalTeacher:
         (``None``: no log-probabilities), ``batch`` the most questions that are answered together."""
         self.name, self.model = name, model
         settings = {"max_tokens": max_tokens, "temperature": float(temperature), "top_p": float(top_p)}
-        self.params = json.dumps(settings | ({} if logprobs is None else {"logprobs": logprobs}))
+        asked = {} if logprobs is None else {"logprobs": logprobs}
+        self.params = json.dumps(settings | asked, sort_keys=True)
         self._sampler: Sampler | None = sampler
         self._temperature, self._top_p = temperature, top_p
         self._max_tokens, self._logprobs = max_tokens, logprobs
@@ -88,12 +89,13 @@ class LocalTeacher:
         while batch := self._next_batch():
             try:
                 done = await asyncio.to_thread(self._ask, sampler, [each.request for each in batch])
+                answered = list(zip(batch, done, strict=True))
             except Exception as error:  # none of the model's: those are answers
                 for waiting in batch:
                     if not waiting.answer.done():
                         waiting.answer.set_exception(error)
                 continue
-            for waiting, trajectory in zip(batch, done, strict=True):
+            for waiting, trajectory in answered:
                 if not waiting.answer.done():
                     waiting.answer.set_result(trajectory)
 
