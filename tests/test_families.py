@@ -347,9 +347,11 @@ def test_other_families_are_scored_only_where_the_head_gives_the_logits():
     collate.made = ({"input_ids": torch.tensor([[2, 5, 7]])}, {"input_ids": torch.tensor([[2, 8]])})
     batch = batch_of(collate)
     logps = score(model, batch).logps
+    assert distributions(model, batch).shape == (len(batch["target"]), 64)
     factor = 2
-    with pytest.raises(ModelError, match="gpt2 caps or scales"):
-        score(model, batch)
+    for ask in (score, distributions):
+        with pytest.raises(ModelError, match="gpt2 caps or scales"):
+            ask(model, batch)
     assert bool((logps[0] < 0).all())
 
 

@@ -95,6 +95,12 @@ def test_tokens_are_drawn_as_often_as_they_are_likely(temperature, top_p, expect
     assert tokens.diff().min() >= 0
 
 
+def test_what_reaches_top_p_exactly_is_enough():
+    """Of four alike two, the first in the vocabulary."""
+    numbers = (torch.arange(8).double() + 0.5) / 8
+    assert draw(torch.zeros(8, 4), 1.0, 0.5, numbers).tolist() == [0] * 4 + [1] * 4
+
+
 @given(
     st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=20),
     st.floats(0.01, 5),

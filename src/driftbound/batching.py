@@ -28,7 +28,7 @@ from driftbound.teachers.batches import Line, Result
 from driftbound.teachers.metering import Account
 from driftbound.teachers.openai_compatible import answered
 from driftbound.teachers.preparing import prepare
-from driftbound.teachers.requests import cost_of, params_json, params_of
+from driftbound.teachers.requests import cost_of, params_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ def _write_one(
     address = roster.address_of(teacher)
     rules = address.vendor.batch
     assert rules is not None
-    params = params_of(teacher, context.recipe.collect)
+    params = roster.settings(context, teacher)
     gate = roster.gate_of(context)
     account = Account(streams, teacher.name, teacher.limits, teacher.price, params.get("max_tokens"))
     purpose = f"batch file of {teacher.name}"
@@ -219,7 +219,7 @@ def _trajectory(context: Context, teacher: TeacherConfig, noted: Noted, result: 
         sample=noted.sample,
         wave=noted.wave,
         model=teacher.model,
-        params=params_json(params_of(teacher, context.recipe.collect)),
+        params=params_json(roster.settings(context, teacher)),
         request_hash=noted.request_hash,
         created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         note="by batch file",

@@ -19,7 +19,7 @@ from driftbound.store.streams import Streams
 from driftbound.store.tables import read_cases
 from driftbound.teacher_config import TeacherConfig
 from driftbound.teachers.preparing import prepare
-from driftbound.teachers.requests import cost_of, params_of
+from driftbound.teachers.requests import cost_of
 
 LOOKED_AT = 50
 """Requests whose prompts are counted to estimate the others'."""
@@ -140,7 +140,7 @@ def _refuse_other_cases(streams: Streams, other: Streams) -> None:
 def _ahead(context: Context, teacher: TeacherConfig, questions: Questions, streams: Streams) -> Ahead:
     places = questions.left(teacher.name)
     left, answered = len(places), questions.count(teacher.name) - len(places)
-    params = params_of(teacher, context.recipe.collect)
+    params = roster.settings(context, teacher)
     longest = int(params.get("max_tokens", 0)) if teacher.kind != "recorded" else 0
     used = streams.usage(context.round.wave).get(teacher.name, {})
     if answered and used.get("prompt_tokens"):

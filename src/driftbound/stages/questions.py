@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from driftbound.errors import TeacherError
 from driftbound.records import Case, Request
+from driftbound.stages import roster
 from driftbound.stages.context import Context
 from driftbound.store import attempts, wanted
 from driftbound.store.attempts import Noted
@@ -13,7 +14,7 @@ from driftbound.store.images import read_image
 from driftbound.store.streams import Streams
 from driftbound.store.wanted import CaseContent, Wanted
 from driftbound.teacher_config import TeacherConfig
-from driftbound.teachers.requests import params_json, params_of, request_hash
+from driftbound.teachers.requests import params_json, request_hash
 
 CASES_IN_MEMORY = 128
 """Cases whose images are kept while several teachers are asked about them."""
@@ -85,7 +86,7 @@ class Questions:
     def _of(self, teacher: TeacherConfig) -> Iterator[Wanted]:
         """A teacher's requests: sample 0 of all cases first, so that an early end leaves whole cases."""
         collect = self._context.recipe.collect
-        params = params_json(params_of(teacher, collect))
+        params = params_json(roster.settings(self._context, teacher))
         repeats = collect.repeats if teacher.kind != "recorded" else None
         samples = [
             max(

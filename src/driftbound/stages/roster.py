@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from driftbound.protocols import Teacher
 from driftbound.records import Case
 from driftbound.stages.context import Context
 from driftbound.store import attempts
+from driftbound.store.manifest import sha256_tree
 from driftbound.store.streams import Streams
 from driftbound.teacher_config import SCRIPTED, TeacherConfig
 from driftbound.teachers.local import LocalTeacher
@@ -29,7 +31,7 @@ from driftbound.teachers.preparing import settings_of
 from driftbound.teachers.recorded import RecordedTeacher
 from driftbound.teachers.requests import params_of
 
-LOCAL_SETTINGS = frozenset({"max_tokens", "temperature", "top_p", "logprobs", "largest_side"})
+LOCAL_SETTINGS = frozenset({"max_tokens", "temperature", "top_p", "logprobs", "largest_side", "checkpoint"})
 """What a model in this process takes; its seeds are made of the requests."""
 
 
@@ -45,6 +47,20 @@ class Address:
     def scripted(self) -> bool:
         """The domain's own teachers, whose address is not known before they are started."""
         return self.destination.url == SCRIPTED
+
+
+def settings(context: Context, teacher: TeacherConfig) -> dict[str, Any]:
+    """The settings that decide what a teacher answers; of one in this process its weights, too."""
+    params = params_of(teacher, context.recipe.collect)
+    weights = _weights(teacher.model) if teacher.kind == "local" else ""
+    return params | ({"checkpoint": weights} if weights else {})
+
+
+@cache
+def _weights(model: str) -> str:
+    """Content of a checkpoint folder; a name of the hub says by itself what it is."""
+    folder = Path(resolve_base(model))
+    return sha256_tree(folder) if folder.is_dir() else ""
 
 
 def address_of(teacher: TeacherConfig) -> Address:
@@ -88,11 +104,11 @@ def check(
     gate, kinds = gate_of(context), sorted(set(sensitivities))
     for teacher in teachers:
         if teacher.kind == "local":
-            _refuse_local(teacher, params_of(teacher, context.recipe.collect))
+            _refuse_local(teacher, settings(context, teacher))
         if teacher.kind != "http":
             continue
         address = address_of(teacher)
-        params = params_of(teacher, context.recipe.collect)
+        params = settings(context, teacher)
         address.vendor.refuse(teacher.name, settings_of(0, params, address.vendor))
         if teacher.limits.money is not None and "max_tokens" not in params:
             raise ConfigError(f"{teacher.name}: a budget of money needs sampling.max_tokens. Set it.")
@@ -148,7 +164,7 @@ class Roster:
             teacher.name,
             Path(teacher.path),
             model=teacher.model,
-            params=params_of(teacher, self._context.recipe.collect),
+            params=settings(self._context, teacher),
             stream=teacher.stream or teacher.name,
             columns=teacher.columns,
             ambiguous=frozenset(name for name, n in names.items() if n > 1),
@@ -162,7 +178,7 @@ class Roster:
             LocalPolicy.load(resolve_base(teacher.model), threads=self._context.recipe.threads),
             name=teacher.name,
             model=teacher.model,
-            params=params_of(teacher, self._context.recipe.collect),
+            params=settings(self._context, teacher),
             images=teacher.images,
             batch=teacher.limits.concurrency or self._context.recipe.collect.concurrency,
             is_refusal=self._context.domain.is_refusal,
@@ -178,7 +194,7 @@ class Roster:
         destination = address.destination
         if address.scripted:
             destination = Destination(purpose=destination.purpose, url=self._scripted, own=True)
-        params = params_of(teacher, self._context.recipe.collect)
+        params = settings(self._context, teacher)
         account = Account(
             self._streams, teacher.name, teacher.limits, teacher.price, params.get("max_tokens")
         )

@@ -93,12 +93,13 @@ class LocalTeacher:
         while batch := self._next_batch():
             try:
                 done = await asyncio.to_thread(self._ask, sampler, [each.request for each in batch])
+                answered = list(zip(batch, done, strict=True))
             except Exception as error:  # none of the model's: those are answers
                 for waiting in batch:
                     if not waiting.answer.done():
                         waiting.answer.set_exception(error)
                 continue
-            for waiting, trajectory in zip(batch, done, strict=True):
+            for waiting, trajectory in answered:
                 if not waiting.answer.done():
                     waiting.answer.set_result(trajectory)
 
