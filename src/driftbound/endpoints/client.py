@@ -120,6 +120,9 @@ class Endpoint:
                 timeout=self._timeout_s,
                 max_retries=0,
                 http_client=http,
+                # On a connection that is used again, a second copy of the last answer would be read as the
+                # answer to the next question: HTTP/1.1 has nothing to tell them apart by.
+                default_headers={"Connection": "close"},
             )
             if self.destination.host != "api.openai.com":
                 self._client.organization = self._client.project = None
