@@ -61,7 +61,8 @@ def one_run(arm: str, root: Path, cases: int) -> dict[str, Any]:
                 raise RuntimeError(campaign.table(found))
     if told["answers"] != cases * TEACHERS:
         raise RuntimeError(f"{arm}: {told['answers']} answers instead of {cases * TEACHERS}")
-    return told | {"answers_per_second": told["answers"] / told["seconds"]}
+    more = {"answers_per_second": told["answers"] / told["seconds"]}
+    return told | more | {"cpu_ms_per_answer": 1000 * told["cpu_s"] / told["answers"]}
 
 
 def rate(cases: int, repeats: int) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def rate(cases: int, repeats: int) -> dict[str, Any]:
             print(
                 f"{number + 1}/{repeats} {arm}: {of[-1]['answers_per_second']:.0f} answers/s", file=sys.stderr
             )
-    keys = ("answers_per_second", "peak_mb")
+    keys = ("answers_per_second", "cpu_ms_per_answer", "peak_mb")
     arms = {arm: {key: statistics.median(run[key] for run in of) for key in keys} for arm, of in runs.items()}
     every = {arm: [round(run["answers_per_second"], 1) for run in of] for arm, of in runs.items()}
     share = arms["collect"]["answers_per_second"] / arms["bare"]["answers_per_second"]

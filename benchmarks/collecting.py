@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,21 +100,30 @@ def memory_mb(pid: int | str, what: str = "VmHWM") -> float:
     return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(what)), 0.0)
 
 
-def collect(root: Path) -> tuple[int, float]:
-    """driftbound's own way, from the cases on disk to the sealed store: answers and seconds."""
+def stopwatch() -> Callable[[int], dict[str, float]]:
+    """Starts; called with the number of answers, tells that, seconds, and those of this process's cores."""
+    began, busy = time.perf_counter(), time.process_time()
+    return lambda answers: {
+        "answers": answers,
+        "seconds": time.perf_counter() - began,
+        "cpu_s": time.process_time() - busy,
+    }
+
+
+def collect(root: Path) -> dict[str, float]:
+    """driftbound's own way, from the cases on disk to the sealed store."""
     import openai  # noqa: F401  # what it takes to load is not counted, as in the bare loop
 
     from driftbound.stages import collect as stage
 
     context = context_of(root)
-    began = time.perf_counter()
+    told = stopwatch()
     facts = stage.run(context)
-    seconds = time.perf_counter() - began
-    return sum(sum(told["answers"].values()) for told in facts["teachers"].values()), seconds
+    return told(sum(sum(each["answers"].values()) for each in facts["teachers"].values()))
 
 
-def bare(root: Path) -> tuple[int, float]:
-    """The SDK in a loop, as many requests at a time, answers thrown away: answers and seconds.
+def bare(root: Path) -> dict[str, float]:
+    """The SDK in a loop, as many requests at a time, answers thrown away.
 
     Clients are made, and images read and encoded, before the clock starts.
     """
@@ -143,14 +152,14 @@ def bare(root: Path) -> tuple[int, float]:
             answers += 1
         return answers
 
-    async def ask_all() -> tuple[int, float]:
+    async def ask_all() -> dict[str, float]:
         clients = [
             (openai.AsyncOpenAI(base_url=teacher.base_url, api_key="none"), teacher.model, iter(cases))
             for teacher in context.recipe.teachers
         ]
-        began = time.perf_counter()
-        answers = await asyncio.gather(*(ask(*each) for _ in range(settings.concurrency) for each in clients))
-        return sum(answers), time.perf_counter() - began
+        told = stopwatch()
+        asking = (ask(*each) for _ in range(settings.concurrency) for each in clients)
+        return told(sum(await asyncio.gather(*asking)))
 
     return asyncio.run(ask_all())
 
@@ -178,11 +187,11 @@ def main() -> int:
     """Run one arm."""
     arm, root = sys.argv[1:]
     try:
-        answers, seconds = ARMS[arm](Path(root))
+        told = ARMS[arm](Path(root))
     except DriftboundError as error:
         print(error, file=sys.stderr)
         return 2
-    print(json.dumps({"answers": answers, "seconds": seconds, "peak_mb": memory_mb("self")}))
+    print(json.dumps(told | {"peak_mb": memory_mb("self")}))
     return 0
 
 
