@@ -49,6 +49,7 @@ class Finding:
 
     rule: str
     wrong: Sequence[str]
+    note: str = ""
 
 
 def get(url: str, what: str) -> dict[str, Any]:
@@ -177,15 +178,17 @@ def check(
         Finding("nothing is stored that was not answered", never),
         Finding("no stored answer was asked for again", again),
         Finding(
-            f"answers given in vain: {lost} of at most {most}", [f"{lost} > {most}"] if lost > most else []
+            "a kill costs no more answers than were under way",
+            [f"{lost} were given in vain, {most} may be"] if lost > most else [],
+            note=f"{lost} given in vain in {campaign.kills} kills, at most {most}",
         ),
     ]
 
 
 def table(findings: Iterable[Finding]) -> str:
     """Findings as lines of text."""
-    return "\n".join(
-        f"{'wrong' if finding.wrong else 'right':6}{finding.rule}"
-        + (f": {len(finding.wrong)}, such as {'; '.join(finding.wrong[:3])}" if finding.wrong else "")
-        for finding in findings
-    )
+    lines = []
+    for each in findings:
+        note = f"{len(each.wrong)}, such as {'; '.join(each.wrong[:3])}" if each.wrong else each.note
+        lines.append(f"{'wrong' if each.wrong else 'right':6}{each.rule}" + (f": {note}" if note else ""))
+    return "\n".join(lines)

@@ -128,7 +128,7 @@ def faults(cases: int, share: float, kills: int, seed: int) -> dict[str, Any]:
         "rows": len(stored), "arrivals": stats["arrivals"], "answers": stats["answers"],
         "faults": stats["faults"], "kills": done.kills, "stored_at_some_kill": len(done.settled),
         "ended_by_themselves": list(done.ended), "seconds": done.seconds,
-        "findings": {each.rule: len(each.wrong) for each in found},
+        "in_vain": found[-1].note, "wrong": {each.rule: len(each.wrong) for each in found},
         "met": not any(each.wrong for each in found), "cases": cases, "seed": seed, "share": share,
     }  # fmt: skip
 
