@@ -43,6 +43,9 @@ class Campaign:
     seconds: float
 
 
+UNDISTURBED = Campaign(kills=0, ended=(), settled={}, seconds=0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One rule, and what breaks it."""
@@ -69,6 +72,18 @@ def rows(database: Path) -> list[Row]:
         if not db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'trajectories'").fetchone()[0]:
             return []
         return db.execute("SELECT case_id, teacher, sample, wave, status, text FROM trajectories").fetchall()
+
+
+def noted(folder: RunFolder) -> dict[str, Counter[Key]]:
+    """How often each question was noted before it left: in the table of attempts, and in the audit log."""
+    with closing(sqlite3.connect(f"file:{quote(str(folder.streams))}?mode=ro", uri=True)) as db:
+        attempts = db.execute("SELECT case_id, teacher FROM attempts").fetchall()
+        hashes = db.execute("SELECT request_hash, case_id, teacher FROM trajectories").fetchall()
+    asked = {request: (case_id, teacher) for request, case_id, teacher in hashes}
+    with folder.audit.open() as lines:
+        passed = [json.loads(line)["what"] for line in lines]
+    audit = (asked[request] for request in passed if request in asked)
+    return {"table of attempts": Counter(attempts), "audit log": Counter(audit)}
 
 
 def wanted(root: Path) -> dict[Key, Key]:
@@ -144,11 +159,12 @@ def check(
     stored: Sequence[Row],
     stats: Mapping[str, Any],
     asked: Mapping[Key, Key],
+    notes: Mapping[str, Mapping[Key, int]],
     campaign: Campaign,
     *,
     in_flight: int,
 ) -> list[Finding]:
-    """Compare the store with what the server says and has counted; a finding per rule.
+    """Compare store and notes with what the server says and has counted; a finding per rule.
 
     ``in_flight`` is how many questions are under way at most, from being asked to being stored: what a
     kill may lose, and all that it may.
@@ -182,7 +198,26 @@ def check(
             [f"{lost} were given in vain, {most} may be"] if lost > most else [],
             note=f"{lost} given in vain in {campaign.kills} kills, at most {most}",
         ),
+        *(_unnoted(what, counts, log, asked) for what, counts in notes.items()),
     ]
+
+
+def check_run(root: Path, stats: Mapping[str, Any], campaign: Campaign, *, in_flight: int) -> list[Finding]:
+    """As ``check``, of what lies in a run folder."""
+    folder = RunFolder(root)
+    return check(rows(folder.streams), stats, wanted(root), noted(folder), campaign, in_flight=in_flight)
+
+
+def _unnoted(
+    what: str, counts: Mapping[Key, int], log: Mapping[Key, Mapping[str, Any]], asked: Mapping[Key, Key]
+) -> Finding:
+    """What has arrived oftener than the notes say that it left."""
+    wrong = [
+        f"{key}: {log[question]['arrivals']} arrived, {counts.get(key, 0)} noted"
+        for key, question in asked.items()
+        if question in log and log[question]["arrivals"] > counts.get(key, 0)
+    ]
+    return Finding(f"all that arrived stands in the {what}", wrong, note=f"{sum(counts.values())} lines")
 
 
 def table(findings: Iterable[Finding]) -> str:

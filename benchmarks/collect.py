@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import campaign
-from benchmarks.campaign import Campaign
 from benchmarks.collecting import finished, make_run, memory_mb, started
 from driftbound.endpoints.loopback import serving
 from driftbound.store.folder import RunFolder
@@ -54,9 +53,8 @@ def one_run(arm: str, root: Path, cases: int) -> dict[str, Any]:
         )
         told = finished(started(arm, root))
         if arm == "collect":
-            stored, stats = campaign.rows(RunFolder(root).streams), campaign.get(url, "stats")
-            nothing = Campaign(kills=0, ended=(), settled={}, seconds=0.0)
-            found = campaign.check(stored, stats, campaign.wanted(root), nothing, in_flight=0)
+            stats = campaign.get(url, "stats")
+            found = campaign.check_run(root, stats, campaign.UNDISTURBED, in_flight=0)
             if any(each.wrong for each in found):
                 raise RuntimeError(campaign.table(found))
     if told["answers"] != cases * TEACHERS:
@@ -121,14 +119,14 @@ def faults(cases: int, share: float, kills: int, seed: int) -> dict[str, Any]:
         make_run(root, url, cases=cases, teachers=TEACHERS, pictures=FEW_PICTURES, settings=settings)
         done = campaign.run(root, url, kills=kills, seed=seed)
         stats = campaign.get(url, "stats")
-        stored = campaign.rows(RunFolder(root).streams)
-        found = campaign.check(stored, stats, campaign.wanted(root), done, in_flight=TEACHERS * CONCURRENCY)
+        found = campaign.check_run(root, stats, done, in_flight=TEACHERS * CONCURRENCY)
     print(campaign.table(found))
     return {
-        "rows": len(stored), "arrivals": stats["arrivals"], "answers": stats["answers"],
+        "arrivals": stats["arrivals"], "answers": stats["answers"],
         "faults": stats["faults"], "kills": done.kills, "stored_at_some_kill": len(done.settled),
         "ended_by_themselves": list(done.ended), "seconds": done.seconds,
-        "in_vain": found[-1].note, "wrong": {each.rule: len(each.wrong) for each in found},
+        "wrong": {each.rule: len(each.wrong) for each in found},
+        "notes": {each.rule: each.note for each in found if each.note},
         "met": not any(each.wrong for each in found), "cases": cases, "seed": seed, "share": share,
     }  # fmt: skip
 

@@ -35,8 +35,8 @@ def test_through_faults_and_kills(tmp_path):
         done = campaign.run(root, url, kills=KILLS, seed=1)
         stats = campaign.get(url, "stats")
     stored = campaign.rows(RunFolder(root).streams)
-    findings = campaign.check(stored, stats, campaign.wanted(root), done, in_flight=TEACHERS * CONCURRENCY)
-    assert len(findings) == 6
+    findings = campaign.check_run(root, stats, done, in_flight=TEACHERS * CONCURRENCY)
+    assert len(findings) == 8
     assert not [each for each in findings if each.wrong], campaign.table(findings)
     assert done.kills == KILLS
     assert 0 < len(done.settled) <= CASES * TEACHERS
@@ -47,18 +47,19 @@ def test_through_faults_and_kills(tmp_path):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """Database, log, what was asked, and a campaign without kills that has seen every answer stored."""
+    """Database, log, what was asked and noted, and a campaign without kills that saw every answer stored."""
     root = tmp_path_factory.mktemp("undisturbed") / "run"
     with serving_unruly("--faults", "0") as url:
         collecting.make_run(root, url, cases=10, teachers=2, pictures=1, settings=SETTINGS)
         collecting.collect(root)
         stats = campaign.get(url, "stats")
-    asked = campaign.wanted(root)
-    return RunFolder(root).streams, stats, asked, Campaign(0, (), dict.fromkeys(asked, 1), 0.0)
+    folder, asked = RunFolder(root), campaign.wanted(root)
+    done = Campaign(0, (), dict.fromkeys(asked, 1), 0.0)
+    return folder.streams, stats, asked, campaign.noted(folder), done
 
 
-def wrong(database, stats, asked, done):
-    findings = campaign.check(campaign.rows(database), stats, asked, done, in_flight=6)
+def wrong(database, stats, asked, notes, done):
+    findings = campaign.check(campaign.rows(database), stats, asked, notes, done, in_flight=6)
     return [each for each in findings if each.wrong]
 
 
@@ -91,31 +92,37 @@ def test_the_check_finds_a_doctored_row(undisturbed, tmp_path, doctored, rule, n
 
 
 def test_the_check_finds_two_rows_for_one_question(undisturbed):
-    database, stats, asked, done = undisturbed
+    database, *rest = undisturbed
     stored = campaign.rows(database)
-    findings = campaign.check([*stored, stored[3]], stats, asked, done, in_flight=0)
+    findings = campaign.check([*stored, stored[3]], *rest, in_flight=0)
     assert [each.wrong for each in findings if each.wrong] == [[f"{stored[3][:2]}: 2 times"]]
 
 
 def test_the_check_finds_what_was_asked_again(undisturbed):
-    database, stats, asked, done = undisturbed
+    database, stats, asked, notes, done = undisturbed
     more = copy.deepcopy(stats)
     model, question = asked["c00007", "t1"]
     (line,) = [each for each in more["keys"] if (each["model"], each["question"]) == (model, question)]
     line["arrivals"] += 1
-    (one,) = wrong(database, more, asked, done)
-    assert (one.rule, one.wrong) == ("no stored answer was asked for again", ["('c00007', 't1'): 1 times"])
+    again, attempts, audit = wrong(database, more, asked, notes, done)
+    assert (again.rule, again.wrong) == (
+        "no stored answer was asked for again",
+        ["('c00007', 't1'): 1 times"],
+    )
+    assert attempts.rule == "all that arrived stands in the table of attempts"
+    assert audit.rule == "all that arrived stands in the audit log"
+    assert attempts.wrong == audit.wrong == ["('c00007', 't1'): 2 arrived, 1 noted"]
 
 
 def test_the_check_finds_answers_in_vain_and_answers_from_nowhere(undisturbed):
-    database, stats, asked, _ = undisturbed
+    database, stats, asked, notes, _ = undisturbed
     more = copy.deepcopy(stats)
     more["keys"][0]["answers"] += 2 * 6
     killed_twice = Campaign(2, (), {}, 0.0)
-    assert wrong(database, more, asked, killed_twice) == []
+    assert wrong(database, more, asked, notes, killed_twice) == []
     more["keys"][1]["answers"] += 1
     more["keys"][2]["answers"] = 0
-    nowhere, vain = wrong(database, more, asked, killed_twice)
+    nowhere, vain = wrong(database, more, asked, notes, killed_twice)
     assert nowhere.rule == "nothing is stored that was not answered"
     assert vain.rule == "a kill costs no more answers than were under way"
     assert vain.note == "13 given in vain in 2 kills, at most 12"
