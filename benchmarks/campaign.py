@@ -23,7 +23,7 @@ Key = tuple[str, str]
 Row = tuple[str, str, int, int, str, str]
 """case_id, teacher, sample, wave, status, text"""
 JITTER_S = 0.1
-EARLY_S = 2.0
+EARLY_S = 1.0
 """How long a process may live that is to be killed before it has done anything."""
 FINAL_RUNS = 5
 GIVEN_UP = 20
