@@ -9,11 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from driftbound.endpoints.vendors import is_vendors
 from driftbound.errors import DataUseError, StoreError
 from driftbound.store.manifest import one_line
 
 TERMS = ("zero_retention", "no_training", "no_human_review")
 RULE = "PhysioNet's rule for language models, 24 September 2025"
+OWN, PUBLIC = "own server", "public"
+"""Under what most data go; else under an acknowledgement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,8 @@ class Acknowledgement:
         """What it lacks to let credentialed data go to a host."""
         lacks = [term for term in TERMS if not getattr(self, term)]
         lacks += [name for name in ("by", "on") if not getattr(self, name).strip()]
-        return lacks if host in self.endpoints else [*lacks, f"{host} among its endpoints"]
+        named = {endpoint.strip().lower().rstrip(".") for endpoint in self.endpoints}
+        return lacks if host and host.rstrip(".") in named else [*lacks, f"{host} among its endpoints"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,7 @@ class Destination:
     @property
     def host(self) -> str:
         """Host name or address."""
-        return urlsplit(self.url).hostname or ""
+        return host_of(self.url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,15 @@ class Gate:
 
     def check(self, destination: Destination, sensitivity: str) -> str:
         """Under what data of this sensitivity may go there; raises ``DataUseError`` where it may not."""
+        if destination.own and is_vendors(destination.host):
+            raise DataUseError(
+                f"{destination.purpose} at {shown(destination.url)}: is no server of your own. "
+                "Remove local: true. Nothing was sent."
+            )
         if destination.own or is_loopback(destination.url):
-            return "own server"
-        if sensitivity == "public":
-            return "public"
+            return OWN
+        if sensitivity == PUBLIC:
+            return PUBLIC
         missing = self.acknowledgement.missing(destination.host)
         if missing:
             raise DataUseError(
@@ -84,6 +93,11 @@ class Gate:
         Raises ``DataUseError`` where it may not leave, ``StoreError`` where the log cannot be written.
         """
         under = self.check(destination, sensitivity)
+        if self.log is None and under not in (OWN, PUBLIC):
+            raise DataUseError(
+                f"{destination.purpose} at {shown(destination.url)}: {sensitivity} data leave only under an "
+                "audit log. Give the gate one. Nothing was sent."
+            )
         if self.log is not None:
             self.log.write(
                 {
@@ -108,15 +122,16 @@ class AuditLog:
 
     def write(self, line: dict[str, object]) -> None:
         """Append a line. Raises ``StoreError`` when the file system refuses: then nothing may be sent."""
+        data = json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         try:
             if self._handle < 0:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-                self._handle = os.open(self.path, flags, 0o600)
-            data = json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+                self._handle = _opened(self.path)
+                data = _line_end(self.path) + data
             if os.write(self._handle, data) != len(data):
                 raise OSError("disk full")
         except OSError as error:
+            self._let_go()
             raise StoreError(
                 f"{self.path}: the audit log cannot be written ({one_line(error)}). "
                 "Nothing is sent without it; free some space or correct the rights, then run again."
@@ -126,19 +141,51 @@ class AuditLog:
         """Force it to disk and close it."""
         if self._handle >= 0:
             os.fsync(self._handle)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Whoever opens it again looks how it ends."""
+        if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+
+def _opened(path: Path) -> int:
+    """For appending; for its owner's eyes alone."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _line_end(path: Path) -> bytes:
+    """What is missing at the end of a log whose last line a full disk or a kill has torn."""
+    with path.open("rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return b""
+        file.seek(-1, os.SEEK_END)
+        return b"" if file.read(1) == b"\n" else b"\n"
 
 
 def append_log(path: Path, other: Path) -> None:
     """Append the lines of another machine's log that are not there yet. Raises ``StoreError``."""
     try:
-        lines = other.read_bytes().splitlines(keepends=True) if other.exists() else []
-        known = set(path.read_bytes().splitlines(keepends=True)) if path.exists() else set()
-        with path.open("ab") as file:
-            file.writelines(line for line in lines if line not in known)
+        lines = other.read_bytes().splitlines() if other.exists() else []
+        known = set(path.read_bytes().splitlines()) if path.exists() else set()
+        with os.fdopen(_opened(path), "ab") as file:
+            file.write(_line_end(path))
+            file.writelines(line + b"\n" for line in lines if line not in known)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({one_line(error)}). Correct the rights.") from error
+
+
+def host_of(url: str) -> str:
+    """Host name or address in a URL; empty where there is none.
+
+    >>> host_of("https://API.example.com:443/v1"), host_of("http://[::1"), host_of("scripted")
+    ('api.example.com', '', '')
+    """
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def is_loopback(base_url: str) -> bool:
@@ -147,7 +194,7 @@ def is_loopback(base_url: str) -> bool:
     >>> is_loopback("http://127.0.0.1:8000/v1"), is_loopback("https://localhost.example.com/v1")
     (True, False)
     """
-    host = urlsplit(base_url).hostname or ""
+    host = host_of(base_url)
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -157,8 +204,11 @@ def is_loopback(base_url: str) -> bool:
 def shown(base_url: str) -> str:
     """A URL fit for a message: without user, password and query.
 
-    >>> shown("https://me:secret@api.example.com/v1?key=secret")
-    'https://api.example.com/v1'
+    >>> shown("https://me:secret@api.example.com/v1?key=secret"), shown("http://me:secret@[::1/")
+    ('https://api.example.com/v1', 'an impossible URL')
     """
-    parts = urlsplit(base_url)
+    try:
+        parts = urlsplit(base_url)
+    except ValueError:
+        return "an impossible URL"
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

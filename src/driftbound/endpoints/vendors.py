@@ -1,12 +1,13 @@
 """Vendors: what differs between endpoints that speak the same schema; read from ``vendors.yaml``."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -56,22 +57,23 @@ class Vendor:
 
     def refuse(self, teacher: str, params: Mapping[str, Any]) -> None:
         """Raise ``ConfigError`` for a setting that this endpoint does not take or ignores."""
+        place = self.name or "its endpoint"
         for key, value in params.items():
             if key in self.unsupported:
                 raise ConfigError(
-                    f"{teacher}: {self.name} does not take {key}, or ignores it. "
+                    f"{teacher}: {place} does not take {key}, or ignores it. "
                     f"Set sampling.{key}: null for this teacher."
                 )
             low, high = self.ranges.get(key, (float("-inf"), float("inf")))
             if isinstance(value, int | float) and not low <= value <= high:
                 allowed = f"only {low:g}" if low == high else f"{low:g} to {high:g}"
                 raise ConfigError(
-                    f"{teacher}: {self.name} takes {allowed} as {key}, not {value:g}. "
+                    f"{teacher}: {place} takes {allowed} as {key}, not {value:g}. "
                     f"Correct sampling.{key} of this teacher."
                 )
         if params.get("logprobs") is not None and params["logprobs"] > self.top_logprobs:
             raise ConfigError(
-                f"{teacher}: {self.name} gives {self.top_logprobs} alternatives per token at most, not "
+                f"{teacher}: {place} gives {self.top_logprobs} alternatives per token at most, not "
                 f"{params['logprobs']}. Correct sampling.logprobs of this teacher."
             )
 
@@ -84,20 +86,29 @@ def vendor_of(name: str, model: str = "") -> Vendor:
         hint = f"did you mean {near[0]!r}?" if near else f"vendors: {', '.join(table)}."
         raise ConfigError(f"vendor {name!r} is not in the table; {hint} Else give base_url.")
     given = dict(table[name])
-    vendor = _vendor(name, given)
-    for pattern, other in (given.get("models") or {}).items():
+    unsupported = set(given.get("unsupported", ()))
+    for pattern, other in given.get("models", {}).items():
         if fnmatchcase(model, pattern):
-            merged = _vendor(name, {**given, **other})
-            vendor = replace(merged, unsupported=vendor.unsupported | merged.unsupported)
-    return vendor
+            given |= other
+            unsupported |= set(other.get("unsupported", ()))
+    return _vendor(name, given | {"unsupported": unsupported})
 
 
 def hosts() -> frozenset[str]:
     """Hosts of all vendors that are not a server of one's own."""
-    from urllib.parse import urlsplit
-
     urls = (entry["base_url"] for entry in _table().values() if not entry.get("own_server"))
     return frozenset(urlsplit(url).hostname or "" for url in urls)
+
+
+def is_vendors(host: str) -> bool:
+    """Whether a host is one of a vendor's, of whatever region, and so no server of one's own.
+
+    >>> is_vendors("eu.api.openai.com"), is_vendors("API.OpenAI.com."), is_vendors("openai.com.example.org")
+    (True, True, False)
+    """
+    name = host.lower().rstrip(".")
+    domains = (domain for entry in _table().values() for domain in entry.get("domains", ()))
+    return name in hosts() or any(name == domain or name.endswith("." + domain) for domain in domains)
 
 
 @cache
