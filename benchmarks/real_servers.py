@@ -111,17 +111,25 @@ def collect_from(servers: Sequence[Server], folder: Path) -> list[Asked]:
     """
     with ExitStack() as stack:
         started = [stack.enter_context(serving(server, folder)) for server in servers]
-        recipe = folder / "recipe.yaml"
-        recipe.write_text(recipe_text(servers, [url for url, _ in started]), encoding="utf-8")
-        collect = [sys.executable, "-m", "driftbound.cli", "collect", str(recipe), "--runs", str(folder)]
-        if subprocess.run(collect, stdout=subprocess.DEVNULL, check=False).returncode:
-            raise TeacherError("collect failed, for the reason above. Put it right and run again.")
-    with Streams.open_readonly(RunFolder(folder / RUN).streams) as streams:
-        answers = streams.all()
+        answers = collect(servers, [url for url, _ in started], folder)
     return [
-        Asked(server, start_s, tuple(each for each in answers if each.teacher == server.name))
+        Asked(server, start_s, answers[server.name])
         for server, (_, start_s) in zip(servers, started, strict=True)
     ]
+
+
+def collect(
+    servers: Sequence[Server], urls: Sequence[str], folder: Path
+) -> dict[str, tuple[Trajectory, ...]]:
+    """Run ``driftbound collect`` against servers that are up; name -> answers, sorted by case."""
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(recipe_text(servers, urls), encoding="utf-8")
+    command = [sys.executable, "-m", "driftbound.cli", "collect", str(recipe), "--runs", str(folder)]
+    if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
+        raise TeacherError("collect failed, for the reason above. Put it right and run again.")
+    with Streams.open_readonly(RunFolder(folder / RUN).streams) as streams:
+        answers = streams.all()
+    return {server.name: tuple(each for each in answers if each.teacher == server.name) for server in servers}
 
 
 def recipe_text(servers: Sequence[Server], urls: Sequence[str]) -> str:

@@ -10,8 +10,12 @@ llama.cpp's own) and the file format. Nothing is downloaded.
 import argparse
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from gguf import GGUFWriter
 
 WORDS = ("no", "edema", "effusion", "the", "film", "shows", "clear", "lungs", "left", "right", "heart")
 NAME = "random-text"
@@ -45,7 +49,7 @@ def write_model(path: Path, *, seed: int = 0) -> None:
     writer.close()
 
 
-def _add_vocabulary(writer: "GGUFWriter") -> None:  # noqa: F821 (gguf is an optional package)
+def _add_vocabulary(writer: "GGUFWriter") -> None:
     """Three control tokens, every byte so that any question can be read, and the words."""
     from gguf import TokenType
 
