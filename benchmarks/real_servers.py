@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import mean
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -36,7 +37,7 @@ from driftbound.store.folder import RunFolder
 from driftbound.store.streams import Streams
 
 RUN = "real-servers"
-MAX_TOKENS = 48
+MAX_TOKENS = 96
 STUDENT = "phantom-student"
 """Folder of the checkpoint, hence what `transformers serve` calls it."""
 START_S = 120.0
@@ -86,14 +87,21 @@ def _text(folder: Path) -> list[str]:
 SERVERS = {
     each.name: each
     for each in (
-        Server("transformers", "transformers", ("fastapi", "uvicorn"), STUDENT, _student, {}),
+        Server(
+            "transformers",
+            "transformers",
+            ("fastapi", "uvicorn"),
+            STUDENT,
+            _student,
+            {"vendor": "transformers"},
+        ),
         Server(
             "llama.cpp",
             "xllamacpp",
             ("xllamacpp", "gguf"),
             text_server.NAME,
             _text,
-            {"images": {"mode": "none"}},
+            {"vendor": "llama.cpp", "images": {"mode": "none"}},
         ),
     )
 }
@@ -201,12 +209,12 @@ def _free_port() -> int:
 
 
 def print_table(results: Sequence[Asked]) -> None:
-    """One line per server; seconds are those of the answers, one after another."""
+    """One line per server."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None)
-    for title in ("server", "answers", "as", "tokens in", "tokens out", "seconds", "to start"):
+    for title in ("server", "answers", "as", "tokens in", "tokens out", "s an answer", "s to start"):
         table.add_column(title, justify="left" if title in ("server", "answers", "as") else "right")
     for each in results:
         statuses = Counter(answer.status.value for answer in each.answers)
@@ -216,7 +224,7 @@ def print_table(results: Sequence[Asked]) -> None:
             ", ".join(sorted({answer.version for answer in each.answers})),
             str(sum(answer.prompt_tokens for answer in each.answers)),
             str(sum(answer.completion_tokens for answer in each.answers)),
-            f"{sum(answer.latency_s for answer in each.answers):.2f}",
+            f"{mean(answer.latency_s for answer in each.answers):.2f}",
             f"{each.start_s:.1f}",
         )
     Console(width=None if sys.stdout.isatty() else 120).print(table)
@@ -230,11 +238,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--server", choices=SERVERS, action="append", help="Only this one; may be repeated.")
     parser.add_argument("--runs", type=Path, help="Folder to keep run and logs in; must not exist.")
     given = parser.parse_args(arguments)
+    if given.runs is not None and given.runs.exists():
+        parser.error(f"--runs {given.runs}: is there already. Name a new folder.")
     servers = [SERVERS[name] for name in given.server or SERVERS]
     if absent := missing(servers):
         print(f"not installed: {', '.join(absent)}. Run pip install 'driftbound[servers]'.", file=sys.stderr)
         raise SystemExit(2)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a stopped benchmark stops its servers
     try:
         with tempfile.TemporaryDirectory() as temporary:
             folder = given.runs or Path(temporary) / "runs"
@@ -246,4 +255,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a stopped benchmark stops its servers
     main()

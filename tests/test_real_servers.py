@@ -1,15 +1,19 @@
-"""Two servers that others wrote, asked through collect; and what docs/servers.md says of them, as they do it."""
+"""Two servers that others wrote, asked through collect; and what docs/servers.md says that they do."""
 
 import json
+import sys
+from dataclasses import replace
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
 
 from benchmarks import real_servers, text_server
-from driftbound.endpoints.client import data_url
+from driftbound.endpoints.images import data_url
+from driftbound.endpoints.vendors import vendor_of
+from driftbound.errors import TeacherError
 from driftbound.phantom_base import PHANTOM_BASE, resolve_base
-from driftbound.records import Status
+from driftbound.records import Status, Trajectory
 from driftbound.store.folder import RunFolder
 from driftbound.store.tables import read_cases
 
@@ -86,7 +90,9 @@ class TestTransformers:
 
         policy = LocalPolicy.load(resolve_base(PHANTOM_BASE), threads=1)
         expected = [
-            policy.generate([case.prompt], [[transformers.image(n)]], max_new_tokens=48)[0][0]
+            policy.generate([case.prompt], [[transformers.image(n)]], max_new_tokens=real_servers.MAX_TOKENS)[
+                0
+            ][0]
             for n, case in enumerate(transformers.cases)
         ]
         assert [answer.text for answer in transformers.answers] == expected
@@ -108,6 +114,7 @@ class TestTransformers:
         assert status == 200
         (choice,) = body["choices"]  # one, not three
         assert "logprobs" not in choice
+        assert vendor_of("transformers").top_logprobs == 0
         assert "system_fingerprint" not in body
         # the checkpoint's generation_config says do_sample: false, and no temperature changes that
         assert {transformers.text(image=image, temperature=50.0) for _ in range(3)} == {plain}
@@ -169,12 +176,89 @@ def test_the_model_is_the_same_for_the_same_seed(tmp_path):
     assert a != c
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=needs(name)) for name in real_servers.SERVERS])
-def test_a_server_is_stopped_whatever_happens(name, tmp_path):
+HEALTHY = """
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/health" else 404)
+        self.end_headers()
+HTTPServer(("127.0.0.1", int(sys.argv[-1])), Handler).serve_forever()
+"""
+
+
+def script(code):
+    """A server that is a few lines of Python."""
+    return replace(
+        real_servers.SERVERS["transformers"], prepare=lambda folder: [sys.executable, "-c", code], needs=()
+    )
+
+
+def test_a_server_is_stopped_whatever_happens(tmp_path):
     with (
         pytest.raises(ZeroDivisionError),
-        real_servers.serving(real_servers.SERVERS[name], tmp_path) as (url, _),
+        real_servers.serving(script(HEALTHY), tmp_path) as (url, _),
     ):
         raise ZeroDivisionError
     with pytest.raises(OSError, match="refused"):
-        urlopen(url, timeout=2)
+        urlopen(f"{url}/health", timeout=2)
+
+
+def test_a_server_that_does_not_come_up_says_why(tmp_path):
+    dying = script("raise SystemExit('no such model')")
+    with (
+        pytest.raises(TeacherError, match=r"transformers: did not come up \(no such model\)"),
+        real_servers.serving(dying, tmp_path),
+    ):
+        pass
+
+
+def test_missing_packages_are_one_line_and_status_2(monkeypatch, capsys):
+    monkeypatch.setattr(real_servers, "find_spec", lambda module: None)
+    with pytest.raises(SystemExit) as left:
+        real_servers.main(["--server", "llama.cpp"])
+    assert left.value.code == 2
+    assert capsys.readouterr().err == (
+        "not installed: xllamacpp, gguf. Run pip install 'driftbound[servers]'.\n"
+    )
+
+
+def test_a_run_is_not_overwritten(tmp_path, capsys):
+    with pytest.raises(SystemExit) as left:
+        real_servers.main(["--runs", str(tmp_path)])
+    assert left.value.code == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_the_table_adds_up(monkeypatch, capsys):
+    server = real_servers.SERVERS["transformers"]
+    answers = tuple(
+        Trajectory(
+            case_id=str(n),
+            teacher=server.name,
+            status=status,
+            version="v1",
+            prompt_tokens=70 + n,
+            completion_tokens=n,
+            latency_s=0.5 * n,
+        )
+        for n, status in enumerate((Status.OK, Status.TRUNCATED, Status.OK))
+    )
+    monkeypatch.setattr(real_servers, "missing", lambda servers: [])
+    monkeypatch.setattr(
+        real_servers,
+        "collect_from",
+        lambda servers, folder: [real_servers.Asked(each, 3.21, answers) for each in servers],
+    )
+    real_servers.main(["--server", "transformers"])
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith(" transformers"))
+    assert line.split("  ")[0].startswith(" transformers (transformers ")
+    assert "2 ok, 1 truncated" in line
+    assert line.split()[-5:] == ["v1", "213", "3", "0.50", "3.2"]
+
+
+@needs("llama.cpp")
+def test_the_command(tmp_path, capsys):
+    real_servers.main(["--server", "llama.cpp", "--runs", str(tmp_path / "kept")])
+    assert "6 truncated" in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "kept").iterdir()} >= {real_servers.RUN, "llama.cpp.log"}
