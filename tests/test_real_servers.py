@@ -257,8 +257,13 @@ def test_the_table_adds_up(monkeypatch, capsys):
     assert line.split()[-5:] == ["v1", "213", "3", "0.50", "3.2"]
 
 
+@needs("transformers")
 @needs("llama.cpp")
 def test_the_command(tmp_path, capsys):
-    real_servers.main(["--server", "llama.cpp", "--runs", str(tmp_path / "kept")])
-    assert "6 truncated" in capsys.readouterr().out
-    assert {path.name for path in (tmp_path / "kept").iterdir()} >= {real_servers.RUN, "llama.cpp.log"}
+    """Both at once, from one recipe; llama.cpp would have refused the images that the other one saw."""
+    real_servers.main(["--runs", str(tmp_path / "kept")])
+    said = capsys.readouterr().out
+    assert "6 ok" in said
+    assert "6 truncated" in said
+    kept = {path.name for path in (tmp_path / "kept").iterdir()}
+    assert kept >= {real_servers.RUN, "recipe.yaml", "llama.cpp.log", "transformers.log"}
