@@ -582,6 +582,13 @@ def test_texts_that_a_trainer_would_misread_are_left_out(to, kept):
     assert sum(left_out.values()) == 3 * (1 - kept)
 
 
+def test_rows_in_another_order_are_refused_though_all_there(tmp_path):
+    rows = rows_for("trl", group(rival("no"), rival("perhaps"), rival("hardly")))
+    rowfiles.write_lines(tmp_path / "rows.jsonl", [rows[0], rows[2], rows[1]])
+    with pytest.raises(StoreError, match="line 2: a group's rows are not together, or not all there"):
+        list(groups_of("trl", tmp_path / "rows.jsonl"))
+
+
 @pytest.mark.parametrize("to", TRAINERS)
 def test_rows_out_of_order_or_cut_are_refused(to, tmp_path):
     path = tmp_path / "rows.jsonl"

@@ -192,6 +192,11 @@ def test_a_line_break_that_json_does_not_know_splits_no_row(tmp_path):
 @pytest.mark.parametrize("to", ["ms-swift-sft", "llamafactory-sft"])
 def test_supervised_rows_are_the_usable_current_answers(run, tmp_path, to, capsys):
     out = tmp_path / "rows.jsonl"
+    with Streams(RunFolder(run).streams) as streams:  # a second sample, which serves the noise floor alone
+        key = {"sample": 1, "wave": 0, "request_hash": "c0/ada"}
+        streams.put(said("c0", "ada", "pale", **key))
+        streams.db.execute("INSERT INTO wanted VALUES ('ada', 99, 'c0', 1, 0, 'c0/ada')")
+        streams.seal()
     assert export(run, to, out) == 3
     rows = [row for _, row in read_rows(out)]
     assert [row["messages"][1]["content"] for row in rows] == ["white", "black", "grey"]
@@ -353,7 +358,8 @@ def test_collect_looks_again_at_what_has_come_in(run, tmp_path):
     made = made_of(collect)
     assert (made.finished, made.seconds, made.plan) == (False, 2.5, Plan("collect", {}, {}, 7))
     names = {each.name for each in collect.iterdir()}
-    assert names == {"plan.json", "streams.sqlite", "streams.sqlite.imports.jsonl"}  # the log is folded in
+    assert names == {"plan.json", "streams.sqlite", "streams.sqlite.imports.jsonl"}
+    assert RunFolder(run).streams.read_bytes()[18:20] == b"\1\1"  # sealed: no write-ahead log, says SQLite
 
 
 def write(folder, *answers):
