@@ -248,7 +248,6 @@ def ask(url, **settings):
 
 FAULTS = {
     "503": (503, {"error": {"message": "busy"}}),
-    "429": (429, {"error": {"message": "slow down"}}),
     "html": (200, b"<html>gateway</html>", {"Content-Type": "text/html"}),
     "half": (200, b'{"choices": [{"mess', {"Content-Length": "500", "Connection": "close"}),
     "broken json": (200, b'{"choices": [{"mess'),

@@ -36,8 +36,24 @@ FLOOR = {
     **dict.fromkeys(("domains", "teachers", "measure", "consensus", "learning"), 2),
     **dict.fromkeys(("evaluation", "report", "phantom_base"), 2),
     **dict.fromkeys(("stages", "phantom_base script"), 3),
-    **dict.fromkeys(("pipeline", "doctor", "asking", "aligning", "looking", "launching", "launched"), 4),
-    **dict.fromkeys(("exchanging", "exporting", "importing"), 4),
+    **dict.fromkeys(
+        (
+            "pipeline",
+            "doctor",
+            "asking",
+            "aligning",
+            "looking",
+            "launching",
+            "launched",
+            "collecting",
+            "batching",
+            "collect_commands",
+            "exchanging",
+            "exporting",
+            "importing",
+        ),
+        4,
+    ),
     "cli": 5,
 }
 """Part of the package -> floor. Parts of floors 2 and 3 are siblings that must not meet."""

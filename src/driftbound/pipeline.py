@@ -84,12 +84,10 @@ def run(
     of another recipe, in use, unwritable or full, and whatever a stage raises.
     """
     _check_options(name, start, only, force)
-    domain = load_domain(recipe.domain, recipe.seed)
     launching.check(recipe.launch)
     check_checkpoint(resolve_base(recipe.bootstrap.base))  # now, not when the teachers have been paid
-    context = Context(recipe, RunFolder(runs / (name or recipe.name)), domain)
-    with disk_errors(context.folder.root), locked(context.folder.root):
-        sensitivity = _prepare_cases(context, redo=force and not only)
+    with opened(recipe, runs, name=name, redo=force and not only) as context:
+        sensitivity = _sensitivity(read_cases(context.folder.cases))
         for verb in VERBS:
             if verb == start:
                 _remove(context.folder, VERBS[VERBS.index(verb) :])
@@ -99,6 +97,28 @@ def run(
             if verb == only:
                 break
     return context.folder
+
+
+@contextmanager
+def opened(recipe: Recipe, runs: Path, *, name: str = "", redo: bool = False) -> Iterator[Context]:
+    """The run of a recipe, its cases prepared, held for this process while the block runs.
+
+    ``redo`` draws the cases anew and removes what was made of the old ones, the teachers' answers
+    excepted.
+    """
+    _check_options(name, "", "", False)
+    domain = load_domain(recipe.domain, recipe.seed)
+    context = Context(recipe, RunFolder(runs / (name or recipe.name)), domain)
+    with working_on(context.folder):
+        _prepare_cases(context, redo=redo)
+        yield context
+
+
+@contextmanager
+def working_on(folder: RunFolder) -> Iterator[None]:
+    """Hold a run folder for this process; what the disk refuses meanwhile is one line."""
+    with disk_errors(folder.root), locked(folder.root):
+        yield
 
 
 def recipe_part(recipe: Recipe, stage: str) -> dict[str, Any]:
@@ -147,8 +167,8 @@ def locked(root: Path) -> Iterator[None]:
         yield
 
 
-def _prepare_cases(context: Context, *, redo: bool) -> str:
-    """Have the domain write its cases unless they are there; returns their sensitivity."""
+def _prepare_cases(context: Context, *, redo: bool) -> None:
+    """Have the domain write its cases unless they are there."""
     folder = context.folder
     plan = Plan(CASES, recipe_part(context.recipe, CASES), {}, context.recipe.seed)
     made = made_of(folder.root)
@@ -158,7 +178,7 @@ def _prepare_cases(context: Context, *, redo: bool) -> str:
     if made is not None:
         check_same(folder.root, made.plan, plan, redo="--force")
         if made.finished:
-            return _sensitivity(read_cases(folder.cases))
+            return
     say(f"cases: {context.domain.name}")
     started = time.monotonic()
     spent = made.seconds if made is not None else 0.0
@@ -168,7 +188,6 @@ def _prepare_cases(context: Context, *, redo: bool) -> str:
     outputs = {"cases.parquet": sha256_file(folder.cases), "images": sha256_tree(folder.root / "images")}
     facts = {"cases": len(cases), "seconds": round(spent + time.monotonic() - started, 3)}
     _finish(folder.root, plan, outputs, facts, _sensitivity(cases))
-    return _sensitivity(cases)
 
 
 def _run_stage(context: Context, verb: str, sensitivity: str, *, only: str) -> None:

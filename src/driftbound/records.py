@@ -1,7 +1,9 @@
 """Records: what the stages hand to each other. They only remember; reading and scoring live elsewhere."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Status(StrEnum):
@@ -120,6 +122,33 @@ class Trajectory:
     """Why there is no answer; empty unless failed."""
     note: str = ""
     """What was done to the request on its way, such as an image made smaller."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What a model in this process made of one question."""
+
+    text: str
+    """Without end token."""
+    ended: bool
+    """Whether it came to its end by itself; ``False`` where the limit of tokens cut it off."""
+    prompt_tokens: int
+    """Those of the images among them."""
+    completion_tokens: int
+    """The end token among them."""
+    logprobs: tuple[Mapping[str, Any], ...] = ()
+    """For each token of the text, as in the OpenAI schema's ``content`` list: ``token``, ``logprob`` (nats),
+    ``bytes``, ``top_logprobs``; none where none were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A text as a model's own tokenizer cuts it."""
+
+    ids: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+    """``(start, end)`` in code points of the text, for each token; white space may belong to none, and a
+    character of several tokens belongs to all of them. An end token stands empty behind the text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Tables of a recipe that say who is asked, how, how much, and where data may go. No torch here."""
 
 from datetime import date
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -18,9 +18,9 @@ class Table(BaseModel):
 class SamplingConfig(Table):
     """What a teacher's sampling differs in from ``collect``'s; ``null`` leaves a setting to the endpoint."""
 
-    temperature: float | None = Field(None, ge=0)
+    temperature: Annotated[float, Field(ge=0)] | Literal["as collect"] | None = "as collect"
     top_p: float | None = Field(None, gt=0, le=1)
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: Annotated[int, Field(ge=1)] | Literal["as collect"] | None = "as collect"
     seed: int | None = Field(None, ge=0)
     """Sample k is asked with ``seed + k``."""
     logprobs: int | None = Field(None, ge=0, le=20)

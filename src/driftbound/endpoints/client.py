@@ -155,6 +155,7 @@ class Endpoint:
         """
         self._gate.check(self.destination, asked.sensitivity)
         body, meter = self.body(asked), meter or NoMeter()
+        self._connected()  # takes a while the first time: not between leave to send and sending
         size = len(asked.question) + sum(len(image) * 4 // 3 for image in asked.images)
         failed = throttled = 0
         while True:

@@ -130,6 +130,17 @@ class AuditLog:
             self._handle = -1
 
 
+def append_log(path: Path, other: Path) -> None:
+    """Append the lines of another machine's log that are not there yet. Raises ``StoreError``."""
+    try:
+        lines = other.read_bytes().splitlines(keepends=True) if other.exists() else []
+        known = set(path.read_bytes().splitlines(keepends=True)) if path.exists() else set()
+        with path.open("ab") as file:
+            file.writelines(line for line in lines if line not in known)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({one_line(error)}). Correct the rights.") from error
+
+
 def is_loopback(base_url: str) -> bool:
     """Whether a URL cannot leave this machine.
 

@@ -27,11 +27,14 @@ def _kind(image: bytes) -> str | None:
 
 @lru_cache(maxsize=256)
 def size_of(image: bytes) -> tuple[int, int]:
-    """Width and height in pixels."""
+    """Width and height in pixels. Raises ``CaseError`` for bytes that are no image."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(image)) as opened:
-        return opened.size
+    try:
+        with Image.open(io.BytesIO(image)) as opened:
+            return opened.size
+    except (OSError, ValueError, SyntaxError) as error:
+        raise CaseError(f"{len(image)} bytes that are no readable image") from error
 
 
 @lru_cache(maxsize=64)

@@ -14,7 +14,7 @@ from driftbound.errors import CaseError, TeacherError
 from driftbound.records import Status, Trajectory
 from driftbound.stages import roster
 from driftbound.stages.context import Context
-from driftbound.stages.questions import Questions
+from driftbound.stages.questions import Questions, refuse_waiting
 from driftbound.stages.roster import Roster
 from driftbound.stages.watching import Watch
 from driftbound.store import attempts
@@ -52,6 +52,8 @@ def run(context: Context) -> dict[str, Any]:
         try:
             questions = Questions(context, cases, streams)
             busy = [teacher for teacher in context.recipe.teachers if len(questions.left(teacher.name))]
+            if busy:
+                refuse_waiting(streams)
             roster.check(context, busy, (case.sensitivity for case in cases))
             sessions = _ask(context, busy, questions, streams)
         finally:
@@ -75,7 +77,7 @@ def _ask(
                     f"{context.domain.name}: no scripted teachers here. Give each teacher a base_url."
                 )
             scripted = stack.enter_context(serving(command))
-        asked = Roster(context, streams, scripted=scripted)
+        asked = Roster(context, streams, questions.cases, scripted=scripted)
         watch = stack.enter_context(Watch.over(questions, busy))
         return asyncio.run(_collect(context, asked, busy, questions, streams, watch))
 

@@ -4,14 +4,17 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+from driftbound.errors import TeacherError
 from driftbound.records import Case, Request
+from driftbound.stages import roster
 from driftbound.stages.context import Context
-from driftbound.store import wanted
+from driftbound.store import attempts, wanted
+from driftbound.store.attempts import Noted
 from driftbound.store.images import read_image
 from driftbound.store.streams import Streams
 from driftbound.store.wanted import CaseContent, Wanted
 from driftbound.teacher_config import TeacherConfig
-from driftbound.teachers.requests import params_json, params_of, request_hash
+from driftbound.teachers.requests import params_json, request_hash
 
 CASES_IN_MEMORY = 128
 """Cases whose images are kept while several teachers are asked about them."""
@@ -53,6 +56,10 @@ class Questions:
             wave=found.wave,
         )
 
+    def wants(self, noted: Noted) -> bool:
+        """Whether an attempt asked what this recipe asks."""
+        return wanted.wants(self._streams, noted)
+
     def _asked(self, place: int, case: Case) -> bool:
         round_ = self._context.round
         if round_.wave and not self._chosen(case, "anchor", self._context.recipe.collect.anchors.share):
@@ -79,7 +86,7 @@ class Questions:
     def _of(self, teacher: TeacherConfig) -> Iterator[Wanted]:
         """A teacher's requests: sample 0 of all cases first, so that an early end leaves whole cases."""
         collect = self._context.recipe.collect
-        params = params_json(params_of(teacher, collect))
+        params = params_json(roster.settings(self._context, teacher))
         repeats = collect.repeats if teacher.kind != "recorded" else None
         samples = [
             max(
@@ -106,3 +113,14 @@ class Questions:
         root = self._context.folder.root
         images = tuple(read_image(root / name) for name in content.case.images)
         return content.case, content.question, images
+
+
+def refuse_waiting(streams: Streams) -> None:
+    """Raise ``TeacherError`` while requests wait in batch files: asked again, they would be paid twice."""
+    waiting = attempts.in_batches(streams)
+    if waiting:
+        told = ", ".join(f"{n} of {teacher}" for teacher, n in waiting.items())
+        raise TeacherError(
+            f"{streams.path}: requests wait in batch files ({told}). Read their results with "
+            "'driftbound collect RECIPE --batch-results FILE', or give them up with --forget-batches."
+        )

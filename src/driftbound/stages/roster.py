@@ -2,8 +2,12 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from driftbound.config import Recipe
@@ -12,15 +16,23 @@ from driftbound.endpoints.gate import Acknowledgement, AuditLog, Destination, Ga
 from driftbound.endpoints.limiter import WINDOW_S, Limiter
 from driftbound.endpoints.vendors import Vendor, hosts, vendor_of
 from driftbound.errors import ConfigError, TeacherError
+from driftbound.phantom_base import resolve_base
 from driftbound.protocols import Teacher
+from driftbound.records import Case
 from driftbound.stages.context import Context
 from driftbound.store import attempts
+from driftbound.store.manifest import sha256_tree
 from driftbound.store.streams import Streams
 from driftbound.teacher_config import SCRIPTED, TeacherConfig
+from driftbound.teachers.local import LocalTeacher
 from driftbound.teachers.metering import Account
 from driftbound.teachers.openai_compatible import OpenAICompatibleTeacher
 from driftbound.teachers.preparing import settings_of
+from driftbound.teachers.recorded import RecordedTeacher
 from driftbound.teachers.requests import params_of
+
+LOCAL_SETTINGS = frozenset({"max_tokens", "temperature", "top_p", "logprobs", "largest_side", "checkpoint"})
+"""What a model in this process takes; its seeds are made of the requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +47,20 @@ class Address:
     def scripted(self) -> bool:
         """The domain's own teachers, whose address is not known before they are started."""
         return self.destination.url == SCRIPTED
+
+
+def settings(context: Context, teacher: TeacherConfig) -> dict[str, Any]:
+    """The settings that decide what a teacher answers; of one in this process its weights, too."""
+    params = params_of(teacher, context.recipe.collect)
+    weights = _weights(teacher.model) if teacher.kind == "local" else ""
+    return params | ({"checkpoint": weights} if weights else {})
+
+
+@cache
+def _weights(model: str) -> str:
+    """Content of a checkpoint folder; a name of the hub says by itself what it is."""
+    folder = Path(resolve_base(model))
+    return sha256_tree(folder) if folder.is_dir() else ""
 
 
 def address_of(teacher: TeacherConfig) -> Address:
@@ -67,7 +93,9 @@ def acknowledgement_of(recipe: Recipe) -> Acknowledgement:
     )
 
 
-def check(context: Context, teachers: Iterable[TeacherConfig], sensitivities: Iterable[str]) -> None:
+def check(
+    context: Context, teachers: Iterable[TeacherConfig], sensitivities: Iterable[str], *, keys: bool = True
+) -> None:
     """Raise what would keep any of these teachers from being asked, before anything is sent.
 
     ``ConfigError`` for settings that an endpoint does not take, ``TeacherError`` for a missing key,
@@ -75,17 +103,29 @@ def check(context: Context, teachers: Iterable[TeacherConfig], sensitivities: It
     """
     gate, kinds = gate_of(context), sorted(set(sensitivities))
     for teacher in teachers:
+        if teacher.kind == "local":
+            _refuse_local(teacher, settings(context, teacher))
         if teacher.kind != "http":
             continue
         address = address_of(teacher)
-        params = params_of(teacher, context.recipe.collect)
+        params = settings(context, teacher)
         address.vendor.refuse(teacher.name, settings_of(0, params, address.vendor))
         if teacher.limits.money is not None and "max_tokens" not in params:
             raise ConfigError(f"{teacher.name}: a budget of money needs sampling.max_tokens. Set it.")
         if not address.scripted:
             for sensitivity in kinds:
                 gate.check(address.destination, sensitivity)
-        key_of(teacher, address)
+        if keys:
+            key_of(teacher, address)
+
+
+def _refuse_local(teacher: TeacherConfig, params: Mapping[str, Any]) -> None:
+    """Raise ``ConfigError`` for settings that a model in this process does not take."""
+    if "max_tokens" not in params:
+        raise ConfigError(f"{teacher.name}: a local teacher needs sampling.max_tokens. Set it.")
+    for key in params:
+        if key not in LOCAL_SETTINGS:
+            raise ConfigError(f"{teacher.name}: a local teacher does not take {key}. Remove it.")
 
 
 def key_of(teacher: TeacherConfig, address: Address) -> str:
@@ -103,9 +143,11 @@ def key_of(teacher: TeacherConfig, address: Address) -> str:
 class Roster:
     """The teachers that are asked in this session."""
 
-    def __init__(self, context: Context, streams: Streams, *, scripted: str) -> None:
-        """``scripted`` is the address of the domain's own teachers, empty where none runs."""
+    def __init__(self, context: Context, streams: Streams, cases: Sequence[Case], *, scripted: str) -> None:
+        """``cases`` are all that are asked about; ``scripted`` is the address of the domain's own
+        teachers, empty where none runs."""
         self._context = context
+        self._cases = cases
         self._streams = streams
         self._scripted = scripted
         self._limiters: dict[tuple[str, str], Limiter] = {}
@@ -115,6 +157,32 @@ class Roster:
     def teacher(self, teacher: TeacherConfig) -> Teacher:
         """One of the recipe's teachers."""
         return _KINDS[teacher.kind](self, teacher)
+
+    def _recorded(self, teacher: TeacherConfig) -> Teacher:
+        names = Counter(Path(image).name for case in self._cases for image in case.images)
+        return RecordedTeacher(
+            teacher.name,
+            Path(teacher.path),
+            model=teacher.model,
+            params=settings(self._context, teacher),
+            stream=teacher.stream or teacher.name,
+            columns=teacher.columns,
+            ambiguous=frozenset(name for name, n in names.items() if n > 1),
+            is_refusal=self._context.domain.is_refusal,
+        )
+
+    def _local(self, teacher: TeacherConfig) -> Teacher:
+        from driftbound.learning.policy import LocalPolicy
+
+        return LocalTeacher(
+            LocalPolicy.load(resolve_base(teacher.model), threads=self._context.recipe.threads),
+            name=teacher.name,
+            model=teacher.model,
+            params=settings(self._context, teacher),
+            images=teacher.images,
+            batch=teacher.limits.concurrency or self._context.recipe.collect.concurrency,
+            is_refusal=self._context.domain.is_refusal,
+        )
 
     def close(self) -> None:
         """Force the audit log to disk."""
@@ -126,7 +194,7 @@ class Roster:
         destination = address.destination
         if address.scripted:
             destination = Destination(purpose=destination.purpose, url=self._scripted, own=True)
-        params = params_of(teacher, self._context.recipe.collect)
+        params = settings(self._context, teacher)
         account = Account(
             self._streams, teacher.name, teacher.limits, teacher.price, params.get("max_tokens")
         )
@@ -172,4 +240,6 @@ class Roster:
 
 _KINDS: Mapping[str, Callable[[Roster, TeacherConfig], Teacher]] = {
     "http": Roster._over_http,
+    "recorded": Roster._recorded,
+    "local": Roster._local,
 }

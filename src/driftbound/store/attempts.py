@@ -10,6 +10,9 @@ from driftbound.store.database import Database
 IN_FLIGHT = ""
 """Outcome of an attempt whose end nobody has seen: under way now, or when the process was killed."""
 ANSWERED = "answered"
+IN_BATCH = "in a batch file"
+"""Outcome of what was written into a batch file, until its result has been read."""
+FORGOTTEN = "batch given up"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,19 +49,39 @@ def begin(store: Database, teacher: str, request: Request, *, at_most: float) ->
         done = store.db.execute(
             "INSERT INTO attempts (case_id, teacher, sample, wave, request_hash, started_at, cost) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                request.case.case_id,
-                teacher,
-                request.sample,
-                request.wave,
-                request.request_hash,
-                time.time(),
-                at_most,
-            ),
+            (*_key(teacher, request), time.time(), at_most),
         )
         store.db.execute("PRAGMA synchronous = FULL")
     assert done.lastrowid is not None
     return done.lastrowid
+
+
+def note(store: Database, teacher: str, request: Request, *, outcome: str, cost: float) -> int:
+    """Note something that leaves in another way than by sending, within a transaction of the caller's."""
+    done = store.db.execute(
+        "INSERT INTO attempts (case_id, teacher, sample, wave, request_hash, started_at, outcome, cost) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (*_key(teacher, request), time.time(), outcome, cost),
+    )
+    assert done.lastrowid is not None
+    return done.lastrowid
+
+
+def _key(teacher: str, request: Request) -> tuple[str, str, int, int, str]:
+    return (request.case.case_id, teacher, request.sample, request.wave, request.request_hash)
+
+
+def copy(store: Database, other: Database) -> None:
+    """Take over the attempts of another file that are not here yet."""
+    columns = "case_id, teacher, sample, wave, request_hash, started_at, outcome, latency_s, cost, error"
+    with store.transaction(), other.guard("read"):
+        for row in other.db.execute(f"SELECT {columns} FROM attempts ORDER BY id"):
+            store.db.execute(
+                f"INSERT INTO attempts ({columns}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS "
+                "(SELECT 1 FROM attempts WHERE teacher = ? AND started_at = ? AND case_id = ? AND sample = ? "
+                "AND wave = ? AND request_hash = ?)",
+                (*row, row[1], row[5], row[0], row[2], row[3], row[4]),
+            )
 
 
 def end(store: Database, ended: Iterable[Ended]) -> None:
@@ -67,6 +90,52 @@ def end(store: Database, ended: Iterable[Ended]) -> None:
         "UPDATE attempts SET outcome = ?, latency_s = ?, cost = ?, error = ? WHERE id = ?",
         ((each.outcome, each.latency_s, each.cost, each.error, each.attempt) for each in ended),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """What an attempt asked."""
+
+    case_id: str
+    teacher: str
+    sample: int
+    wave: int
+    request_hash: str
+    outcome: str
+
+
+def find(store: Database, attempt: int) -> Noted | None:
+    """What an attempt asked, ``None`` where there is none of that number."""
+    with store.guard("read"):
+        row = store.db.execute(
+            "SELECT case_id, teacher, sample, wave, request_hash, outcome FROM attempts WHERE id = ?",
+            (attempt,),
+        ).fetchone()
+    if row is None:
+        return None
+    case_id, teacher, sample, wave, request_hash, outcome = row
+    return Noted(
+        case_id=case_id,
+        teacher=teacher,
+        sample=sample,
+        wave=wave,
+        request_hash=request_hash,
+        outcome=outcome,
+    )
+
+
+def in_batches(store: Database) -> dict[str, int]:
+    """Teacher -> number of requests that wait in batch files."""
+    with store.guard("read"):
+        sql = "SELECT teacher, count(*) FROM attempts WHERE outcome = ? GROUP BY 1 ORDER BY 1"
+        return dict(store.db.execute(sql, (IN_BATCH,)).fetchall())
+
+
+def forget_batches(store: Database) -> int:
+    """Wait for no batch file any more; returns how many requests were waited for."""
+    with store.transaction():
+        sql = "UPDATE attempts SET outcome = ? WHERE outcome = ?"
+        return store.db.execute(sql, (FORGOTTEN, IN_BATCH)).rowcount
 
 
 def spent(store: Database, teacher: str) -> Spent:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from driftbound.errors import CaseError, StoreError
 from driftbound.records import Case
+from driftbound.store.attempts import Noted
 from driftbound.store.database import Database
 from driftbound.store.manifest import one_line
 from driftbound.store.schema import FAILED
@@ -89,6 +90,17 @@ def count(store: Database, teacher: str, *, wave: int) -> int:
         sql = "SELECT count(*) FROM wanted WHERE teacher = ? AND wave = ?"
         n: int = store.db.execute(sql, (teacher, wave)).fetchone()[0]
     return n
+
+
+def wants(store: Database, noted: Noted) -> bool:
+    """Whether an attempt asked what the present recipe asks."""
+    with store.guard("read"):
+        sql = (
+            "SELECT 1 FROM wanted WHERE teacher = ? AND wave = ? AND case_id = ? AND sample = ? "
+            "AND request_hash = ?"
+        )
+        asked = (noted.teacher, noted.wave, noted.case_id, noted.sample, noted.request_hash)
+        return store.db.execute(sql, asked).fetchone() is not None
 
 
 def remember(store: Database, contents: Iterable[CaseContent]) -> None:

@@ -38,8 +38,8 @@ class Account:
         seen = int(self._largest_prompt * MARGIN)
         return cost_of(self.price, seen or prompt_tokens, self.max_tokens or 0)
 
-    def begin(self, request: Request, at_most: float) -> int:
-        """Note that a request is about to be sent. Raises ``BudgetError`` when it would go beyond."""
+    def reserve(self, at_most: float) -> None:
+        """Put a request at its highest possible price. Raises ``BudgetError`` when it would go beyond."""
         if self.limits.requests is not None and self.requests >= self.limits.requests:
             raise BudgetError(
                 f"{self.teacher}: its budget of {self.limits.requests} requests is used up. "
@@ -50,10 +50,13 @@ class Account:
                 f"{self.teacher}: {self.money:.4f} of its budget of {self.limits.money:g} US dollars may be "
                 f"spent, and another request may cost {at_most:.4f}. Raise limits.money to go on"
             )
-        attempt = attempts.begin(self.store, self.teacher, request, at_most=at_most)
         self.requests += 1
         self.money += at_most
-        return attempt
+
+    def begin(self, request: Request, at_most: float) -> int:
+        """Reserve, and note that a request is about to be sent; returns its number."""
+        self.reserve(at_most)
+        return attempts.begin(self.store, self.teacher, request, at_most=at_most)
 
     def end(self, attempt: int, outcome: Reply | Failure, latency_s: float, at_most: float) -> None:
         """Note how it ended, and put its real price in the place of the highest possible one."""

@@ -24,15 +24,14 @@ def params_of(teacher: TeacherConfig, collect: CollectConfig) -> dict[str, Any]:
         return {"recorded": sha256_file(Path(teacher.path))}
     own = teacher.sampling
     sampling = {
-        "temperature": own.temperature,
+        "temperature": collect.temperature if own.temperature == "as collect" else own.temperature,
         "top_p": own.top_p,
-        "max_tokens": own.max_tokens,
+        "max_tokens": collect.max_tokens if own.max_tokens == "as collect" else own.max_tokens,
         "seed": own.seed,
         "logprobs": own.logprobs,
         "reasoning_effort": own.reasoning_effort,
     }
-    given = {key: value for key, value in sampling.items() if key in own.model_fields_set}
-    merged = {"temperature": collect.temperature, "max_tokens": collect.max_tokens} | given | own.extra
+    merged = sampling | own.extra
     if teacher.images.largest_side is not None and teacher.images.mode != "none":
         merged["largest_side"] = teacher.images.largest_side
     return {key: value for key, value in merged.items() if value is not None}
