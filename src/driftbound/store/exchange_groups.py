@@ -107,10 +107,9 @@ def groups_of(to: str, path: Path) -> Iterator[Group]:
                 yield _group(said, chosen, [*pairs, *((each, each["text"]) for each in said["others"])])
                 continue
             chosen, rejected = _texts(to, row)
-            if said["row"] != len(rows) or (rows and rows[0][0]["case_id"] != said["case_id"]):
-                raise StoreError(
-                    f"{where}: the rows of a group are not together, or one is missing. {_AGAIN}"
-                )
+            same = not rows or (rows[0][0]["case_id"], rows[0][1]) == (said["case_id"], chosen)
+            if said["row"] != len(rows) or not same:
+                raise StoreError(f"{where}: a group's rows are not together, or not all there. {_AGAIN}")
             rows.append((said, chosen, rejected))
             if len(rows) == said["rows"]:
                 others = [(each, each["text"]) for each in rows[0][0]["others"]]
