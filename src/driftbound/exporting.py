@@ -9,11 +9,12 @@ from typing import Any
 from driftbound.errors import ConfigError, StoreError
 from driftbound.progress import say
 from driftbound.records import SPLITS, Case, Trajectory
-from driftbound.store.exchange import imported_sensitivity, strictest, write_beside, write_trajectories
+from driftbound.store.exchange import write_beside, write_trajectories
 from driftbound.store.exchange_groups import Asked, group_rows, sft_row, trl_schema, why_no_sft_row
 from driftbound.store.folder import RunFolder
 from driftbound.store.manifest import Manifest, sha256_file
 from driftbound.store.rowfiles import write_lines, write_table
+from driftbound.store.sensitivity import of_run
 from driftbound.store.streams import Streams
 from driftbound.store.tables import each_group, read_cases
 from driftbound.store.wanted import question
@@ -50,7 +51,7 @@ def export(run: Path, to: str, out: Path, *, split: str = "") -> int:
             seed=whole.seed,
             outputs={out.name: sha256_file(partial)},
             facts={"rows": rows, "left_out": dict(sorted(left_out.items()))},
-            sensitivity=strictest([whole.sensitivity, imported_sensitivity(folder.stage("collect"))]),
+            sensitivity=of_run(folder),
         )
         write_beside(out, made)
 

@@ -18,9 +18,10 @@ from driftbound.phantom_base import resolve_base
 from driftbound.progress import say
 from driftbound.records import Case
 from driftbound.stages.context import Context
+from driftbound.stages.gather import sensitivity_of
 from driftbound.store.checkpoint import check_checkpoint
 from driftbound.store.disk import disk_errors
-from driftbound.store.exchange import imported_sensitivity, strictest
+from driftbound.store.exchange import strictest
 from driftbound.store.folder import STREAMS, VERBS, RunFolder
 from driftbound.store.manifest import Manifest, sha256_file, sha256_tree
 from driftbound.store.plan import FILE, Plan, check_same, made_of
@@ -87,13 +88,12 @@ def run(
     launching.check(recipe.launch)
     check_checkpoint(resolve_base(recipe.bootstrap.base))  # now, not when the teachers have been paid
     with opened(recipe, runs, name=name, redo=force and not only) as context:
-        sensitivity = _sensitivity(read_cases(context.folder.cases))
         for verb in VERBS:
             if verb == start:
                 _remove(context.folder, VERBS[VERBS.index(verb) :])
             if verb == only and force:
                 _remove(context.folder, (verb,))
-            _run_stage(context, verb, sensitivity, only=only)
+            _run_stage(context, verb, only=only)
             if verb == only:
                 break
     return context.folder
@@ -190,7 +190,7 @@ def _prepare_cases(context: Context, *, redo: bool) -> None:
     _finish(folder.root, plan, outputs, facts, _sensitivity(cases))
 
 
-def _run_stage(context: Context, verb: str, sensitivity: str, *, only: str) -> None:
+def _run_stage(context: Context, verb: str, *, only: str) -> None:
     """Skip, run or resume one stage; with ``only``, every other one must be finished already."""
     folder, module = context.folder.stage(verb), stage_module(verb)
     plan = Plan(verb, recipe_part(context.recipe, verb), module.inputs(context), context.recipe.seed)
@@ -217,8 +217,7 @@ def _run_stage(context: Context, verb: str, sensitivity: str, *, only: str) -> N
         plan.write(folder, seconds=spent + time.monotonic() - started)
         raise
     seconds = round(spent + time.monotonic() - started, 3)
-    sensitivity = strictest([sensitivity, imported_sensitivity(context.folder.stage("collect"))])
-    _finish(folder, plan, _hashes(folder), {**facts, "seconds": seconds}, sensitivity)
+    _finish(folder, plan, _hashes(folder), {**facts, "seconds": seconds}, sensitivity_of(context, verb))
     say(f"{verb}: done in {seconds:.0f} s")
 
 
@@ -241,7 +240,7 @@ def _finish(
 
 def _sensitivity(cases: Sequence[Case]) -> str:
     """The strictest of all cases: it travels on with whatever is made of them."""
-    return "credentialed" if any(case.sensitivity != "public" for case in cases) else "public"
+    return strictest(case.sensitivity for case in cases)
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -4,7 +4,7 @@ import copy
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,12 @@ def train(
     *,
     seed: int,
     folder: Path,
+    beside: Mapping[str, str] | None = None,
     floor: float = -math.inf,
 ) -> dict[str, Any]:
     """Train ``student`` on ``examples`` and write ``student/`` and ``metrics.jsonl`` into ``folder``.
+
+    ``beside`` are texts that the student's folder gets too, by file name.
 
     Goes on from the last complete checkpoint in ``folder/checkpoints``, with the result that an
     uninterrupted training has. What is given should be what ``examine`` has left. Returns facts, which
@@ -81,7 +84,7 @@ def train(
         size, title = config.groups_per_forward, f"{verb}: validation"
         watched = watch(student.model, collate, validation, objective, size, title=title)
         _write_metrics(folder / "metrics.jsonl", trainer.state.log_history, watched)
-        models.save(student, folder / "student")
+        models.save(student, folder / "student", beside)
         _drop(checkpoints)
     processes.wait()
     return {"groups": len(examples), "steps": steps, "validation": watched, "kept_in_merging": kept}

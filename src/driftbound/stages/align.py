@@ -9,7 +9,7 @@ from driftbound.errors import TrainingError
 from driftbound.progress import say
 from driftbound.records import Case, Group, Negative, Status
 from driftbound.stages.context import Context
-from driftbound.stages.gather import image_paths
+from driftbound.stages.gather import beside_student, image_paths
 from driftbound.store.manifest import sha256_file, sha256_tree
 from driftbound.store.tables import read_cases, read_groups
 
@@ -76,6 +76,7 @@ def run(context: Context) -> dict[str, Any]:
             config,
             seed=context.recipe.seed,
             folder=folder,
+            beside=beside_student(context, "align", config),
             floor=start + config.floor,
         )
     return {

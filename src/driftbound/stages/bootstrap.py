@@ -7,7 +7,7 @@ from driftbound.errors import TrainingError
 from driftbound.phantom_base import resolve_base
 from driftbound.records import Status, Trajectory
 from driftbound.stages.context import Context
-from driftbound.stages.gather import image_paths, training_trajectories
+from driftbound.stages.gather import beside_student, image_paths, training_trajectories
 from driftbound.store.manifest import sha256_file, sha256_tree
 from driftbound.store.streams import Streams
 from driftbound.store.tables import read_cases
@@ -64,6 +64,7 @@ def run(context: Context) -> dict[str, Any]:
             config,
             seed=context.recipe.seed,
             folder=folder,
+            beside=beside_student(context, "bootstrap", config),
         )
     answers = sum(candidate is not None for example in examples for candidate in example.candidates)
     return {**facts, **measured, "answers": answers}
