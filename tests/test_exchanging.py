@@ -418,7 +418,7 @@ def test_all_that_a_run_makes_is_as_sensitive_as_what_came_in(run, monkeypatch):
     pipeline._run_stage(context, "measure", only="")
     assert Manifest.read(RunFolder(run).stage("measure")).sensitivity == "public"
     note_import(RunFolder(run).stage("collect"), {"sensitivity": "credentialed"})
-    pipeline._run_stage(context, "evaluate", "public", only="")
+    pipeline._run_stage(context, "evaluate", only="")
     assert Manifest.read(RunFolder(run).stage("evaluate")).sensitivity == "credentialed"
 
 
