@@ -51,6 +51,8 @@ FLOOR = {
             "exchanging",
             "exporting",
             "importing",
+            "pushing",
+            "uploading",
         ),
         4,
     ),

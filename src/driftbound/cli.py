@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from driftbound import __version__, collect_commands, exchanging, looking
+from driftbound import __version__, collect_commands, exchanging, looking, pushing
 from driftbound.errors import ConfigError, DriftboundError
 from driftbound.recipe_files import SHIPPED, find_recipe
 from driftbound.store.folder import VERBS
@@ -206,6 +206,7 @@ for _word, _exchanging in (
     ("merge", collect_commands.merge),
     ("export", exchanging.export_command),
     ("import", exchanging.import_command),
+    ("push", pushing.push),
 ):
     app.command(_word, rich_help_panel="Answers from and to elsewhere")(_exchanging)
 

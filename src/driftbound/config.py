@@ -81,6 +81,9 @@ class TrainingConfig(Table):
     save_steps: int = Field(25, ge=1)
     """Steps between checkpoints, from which a killed run goes on."""
     log_steps: int = Field(5, ge=1)
+    report_to: tuple[Literal["tensorboard", "mlflow", "trackio", "wandb"], ...] = ()
+    """Trackers that get the training's metrics as well. Of credentialed cases no metric leaves without the
+    acknowledgement, which must name the tracker's host."""
 
     @model_validator(mode="after")
     def _divides(self) -> "TrainingConfig":

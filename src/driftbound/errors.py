@@ -28,6 +28,10 @@ class DataUseError(DriftboundError):
     """Data that may not go where it was about to go. Nothing was sent."""
 
 
+class HubError(DriftboundError):
+    """A model hub that does not take what is uploaded."""
+
+
 class StoreError(DriftboundError):
     """A run directory or a file in it that cannot be read or written."""
 

@@ -18,7 +18,7 @@ from driftbound.phantom_base import resolve_base
 from driftbound.progress import say
 from driftbound.records import Case
 from driftbound.stages.context import Context
-from driftbound.stages.gather import sensitivity_of
+from driftbound.stages.gather import check_trackers, sensitivity_of
 from driftbound.store.checkpoint import check_checkpoint
 from driftbound.store.disk import disk_errors
 from driftbound.store.exchange import strictest
@@ -58,6 +58,8 @@ HOW = frozenset(
         "collect.max_failed",
         "bootstrap.save_steps",
         "align.save_steps",
+        "bootstrap.report_to",
+        "align.report_to",
     }
 )
 """Keys that say how the work is done, not what comes out: changing them (or ``threads``, or ``launch``)
@@ -88,6 +90,7 @@ def run(
     launching.check(recipe.launch)
     check_checkpoint(resolve_base(recipe.bootstrap.base))  # now, not when the teachers have been paid
     with opened(recipe, runs, name=name, redo=force and not only) as context:
+        check_trackers(context)
         for verb in VERBS:
             if verb == start:
                 _remove(context.folder, VERBS[VERBS.index(verb) :])

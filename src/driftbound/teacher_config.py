@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 SCRIPTED = "scripted"
 """Value of ``base_url`` for the domain's own scripted teachers, served on loopback."""
@@ -95,6 +95,16 @@ class TeacherConfig(Table):
     """What the file calls this teacher; else its name here."""
     columns: dict[str, str] = {}
     """Our word for a column -> the file's, where it is none of the usual ones."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_secret(cls, url: str) -> str:
+        """An address stands in reports and messages."""
+        if "@" in url.partition("://")[2].partition("/")[0] or "?" in url or "#" in url:
+            raise ValueError(
+                "holds a user, password or query; a key comes from the environment (api_key_env)"
+            )
+        return url
 
     @model_validator(mode="after")
     def _fits(self) -> "TeacherConfig":

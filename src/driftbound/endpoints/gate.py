@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from driftbound.endpoints.vendors import is_vendors
 from driftbound.errors import DataUseError, StoreError
@@ -199,6 +200,21 @@ def is_loopback(base_url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def refuse_proxy(destination: Destination, sensitivity: str) -> None:
+    """Raise ``DataUseError`` where a client that heeds the environment's proxies would carry data away.
+
+    For clients of other packages; ours does not heed them on its way to a server of one's own.
+    """
+    url = destination.url
+    proxies = getproxies()
+    proxied = (urlsplit(url).scheme in proxies or "all" in proxies) and not proxy_bypass(destination.host)
+    if sensitivity != PUBLIC and is_loopback(url) and proxied:
+        raise DataUseError(
+            f"{destination.purpose} at {shown(url)}: the environment names a proxy, which would see "
+            f"{sensitivity} data. Set NO_PROXY={destination.host}. Nothing was sent."
+        )
 
 
 def shown(base_url: str) -> str:

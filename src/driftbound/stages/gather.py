@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from driftbound.config import TrainingConfig
+from driftbound.endpoints import trackers
 from driftbound.phantom_base import resolve_base
 from driftbound.records import Case, Trajectory
 from driftbound.stages.context import Context
+from driftbound.stages.roster import gate_of
 from driftbound.store.exchange import imported_sensitivity, sensitivity_beside, strictest
 from driftbound.store.folder import VERBS
 from driftbound.store.sensitivity import MARK, mark_text, marked
@@ -45,6 +47,19 @@ def sensitivity_of(context: Context, verb: str) -> str:
         checkpoints.append(recipe.bootstrap.base)
     found += [marked(Path(resolve_base(name))) or "public" for name in checkpoints]
     return strictest(found)
+
+
+def check_trackers(context: Context) -> None:
+    """Raise what would keep the trainings' metrics from their trackers, before anybody is asked."""
+    for verb, config in (("bootstrap", context.recipe.bootstrap), ("align", context.recipe.align)):
+        if config.report_to:
+            trackers.check(config.report_to, verb, gate_of(context), sensitivity_of(context, verb))
+
+
+def open_trackers(context: Context, verb: str, config: TrainingConfig) -> None:
+    """Let the metrics of a training go to its trackers: through the gate, into the audit log."""
+    if config.report_to:
+        trackers.begin(config.report_to, verb, gate_of(context), sensitivity_of(context, verb))
 
 
 def beside_student(context: Context, verb: str, config: TrainingConfig) -> dict[str, str]:
