@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 _SIGNATURES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
 _SMALLEST_SIDE = 64
 """Pixels: an image is not made smaller than this to save bytes."""
-_MADE = ("PNG", "JPEG", "WEBP")
-"""Formats that an image can be converted to, the best first; PNG loses nothing."""
 
 
 @lru_cache(maxsize=256)
@@ -79,11 +77,11 @@ def _made(image: bytes, rules: ImageRules, side: int, *, shrink: bool) -> tuple[
     from PIL import Image
 
     picture, lossless = _opened(image)
-    kinds = [kind for kind in _MADE if kind in rules.formats]
-    if not lossless and len(kinds) > 1:
-        kinds = [kind for kind in kinds if kind != "PNG"]
+    liked = ("PNG", "JPEG") if lossless else ("JPEG",)
+    kinds = [kind for kind in liked if kind in rules.formats]
+    kinds = kinds or [kind for kind in ("WEBP", "PNG") if kind in rules.formats][:1]
     if not kinds:
-        raise CaseError(f"the endpoint takes none of {', '.join(_MADE)}")
+        raise CaseError("the endpoint takes none of PNG, JPEG, WEBP")
     most = rules.largest_bytes or 2**62
     while True:
         scaled = picture.copy()
@@ -116,7 +114,7 @@ def _opened(image: bytes) -> "tuple[Picture, bool]":
             grey, clear = opened.mode in ("1", "L", "LA"), opened.has_transparency_data
             upright = ImageOps.exif_transpose(opened)  # the turn is in metadata that a new file lacks
             picture = upright.convert(("LA" if clear else "L") if grey else ("RGBA" if clear else "RGB"))
-            return picture, opened.format in ("PNG", "GIF", "WEBP")
+            return picture, opened.format not in ("JPEG", "MPO")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise CaseError(f"{len(image)} bytes that are no readable image") from error
 
