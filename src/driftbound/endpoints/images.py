@@ -78,8 +78,8 @@ def _made(image: bytes, rules: ImageRules, side: int, *, shrink: bool) -> tuple[
 
     picture, lossless = _opened(image)
     liked = ("PNG", "JPEG") if lossless else ("JPEG",)
-    kinds = [kind for kind in liked if kind in rules.formats]
-    kinds = kinds or [kind for kind in ("WEBP", "PNG") if kind in rules.formats][:1]
+    kinds: list[str] = [kind for kind in liked if kind in rules.formats]
+    kinds += [kind for kind in ("WEBP", "PNG") if kind in rules.formats and not kinds]
     if not kinds:
         raise CaseError("the endpoint takes none of PNG, JPEG, WEBP")
     most = rules.largest_bytes or 2**62
