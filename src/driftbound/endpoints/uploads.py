@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from driftbound import __version__
 from driftbound.endpoints.gate import Destination, Gate, refuse_proxy, shown
 from driftbound.errors import ConfigError, DataUseError, HubError
+from driftbound.store.manifest import one_line
 
 TOKEN = "HF_TOKEN"
 """Environment variable of the hub's token; it is looked for nowhere else."""
@@ -74,7 +75,7 @@ def upload(given: Upload, repo: str, *, gate: Gate, public: bool = False) -> str
     except DataUseError:
         raise
     except Exception as error:  # the hub's client raises errors of many packages; some repeat the token
-        said = " ".join(str(error).split()).replace(token, "***")[:_REASON_LENGTH] or type(error).__name__
+        said = one_line(error).replace(token, "***")[:_REASON_LENGTH].rstrip(".")
         raise HubError(
             f"{destination.purpose}: {shown(url)} says: {said}. Put it right and push again."
         ) from None
