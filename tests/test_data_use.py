@@ -148,21 +148,13 @@ def test_local_true_on_a_vendor_is_refused_before_anything_is_sent(tmp_path):
 
 
 def test_the_recipe_says_the_word(tmp_path):
-    """As YAML writes it, a date without quotes."""
-    text = """
-name: x
-teachers: [{name: a, model: a}]
-data_use:
-  acknowledgement:
-    zero_retention: true
-    no_training: true
-    no_human_review: true
-    by: A. Reader
-    on: 2026-03-01
-    endpoints: [other.example.com, api.example.com]
-"""
-    (tmp_path / "r.yaml").write_text(text)
-    assert acknowledgement_of(Recipe.read(tmp_path / "r.yaml")) == FULL
+    """As the page about it has it; YAML takes the key ``on`` for true unless it is read with care."""
+    text = (Path(__file__).parents[1] / "docs" / "data-use.md").read_text()
+    (tmp_path / "r.yaml").write_text("name: x\n" + text.partition("```yaml\n")[2].partition("```")[0])
+    recipe = Recipe.read(tmp_path / "r.yaml")
+    assert acknowledgement_of(recipe) == FULL
+    assert address_of(recipe.teachers[0]).destination.own
+    assert recipe.align.report_to == ("tensorboard",)
 
 
 def test_sensitive_data_need_an_audit_log(tmp_path):
@@ -318,6 +310,13 @@ RECIPE = {
 def test_an_address_that_holds_a_secret_is_refused_without_repeating_it(url):
     teachers = [{"name": "a", "model": "a", "base_url": url}]
     with pytest.raises(ConfigError, match=r"base_url.*api_key_env") as caught:
+        Recipe.parse({"name": "x", "teachers": teachers}, where="test")
+    assert CANARY not in str(caught.value)
+
+
+def test_an_address_that_is_none_is_told_without_repeating_it():
+    teachers = [{"name": "a", "model": "a", "base_url": f"https://{CANARY}@[::1/v1"}]
+    with pytest.raises(ConfigError, match=r"base_url: is no URL") as caught:
         Recipe.parse({"name": "x", "teachers": teachers}, where="test")
     assert CANARY not in str(caught.value)
 

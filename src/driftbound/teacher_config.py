@@ -2,6 +2,7 @@
 
 from datetime import date
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -100,7 +101,11 @@ class TeacherConfig(Table):
     @classmethod
     def _no_secret(cls, url: str) -> str:
         """An address stands in reports and messages."""
-        if "@" in url.partition("://")[2].partition("/")[0] or "?" in url or "#" in url:
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise ValueError("is no URL") from None
+        if "@" in parts.netloc or parts.query or parts.fragment:
             raise ValueError(
                 "holds a user, password or query; a key comes from the environment (api_key_env)"
             )
