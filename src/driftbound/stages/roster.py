@@ -21,6 +21,7 @@ from driftbound.protocols import Teacher
 from driftbound.records import Case
 from driftbound.stages.context import Context
 from driftbound.store import attempts
+from driftbound.store.exchange import note_import, sensitivity_beside
 from driftbound.store.manifest import sha256_tree
 from driftbound.store.streams import Streams
 from driftbound.teacher_config import SCRIPTED, TeacherConfig
@@ -160,9 +161,12 @@ class Roster:
 
     def _recorded(self, teacher: TeacherConfig) -> Teacher:
         names = Counter(Path(image).name for case in self._cases for image in case.images)
+        path = Path(teacher.path)
+        record = {"file": str(path), "teacher": teacher.name, "sensitivity": sensitivity_beside(path)}
+        note_import(self._context.folder.stage("collect"), record)  # it goes on with all that the run makes
         return RecordedTeacher(
             teacher.name,
-            Path(teacher.path),
+            path,
             model=teacher.model,
             params=settings(self._context, teacher),
             stream=teacher.stream or teacher.name,
