@@ -90,6 +90,7 @@ def run(
     launching.check(recipe.launch)
     check_checkpoint(resolve_base(recipe.bootstrap.base))  # now, not when the teachers have been paid
     with opened(recipe, runs, name=name, redo=force and not only) as context:
+        read_cases(context.folder.cases)  # what is wrong with them is told now, not by the third stage
         check_trackers(context)
         for verb in VERBS:
             if verb == start:
