@@ -43,9 +43,10 @@ class Written:
 
     def line(self) -> str:
         """For people."""
-        files = f"{self.files[0]} ..." if len(self.files) > 1 else "".join(map(str, self.files)) or "no file"
+        files = f" in {self.files[0]}" if self.files else ""
+        last = f" to {self.files[-1].name}" if self.files[1:] else ""
         more = f"; held back: {self.held_back}" if self.held_back else ""
-        return f"{self.teacher}: {self.requests} requests in {len(self.files)} files ({files}){more}"
+        return f"{self.teacher}: {self.requests} requests{files}{last}{more}"
 
 
 def write(recipe: Recipe, runs: Path, name: str, folder: Path) -> list[Written]:
@@ -204,9 +205,8 @@ class Taken:
     def line(self) -> str:
         """For people."""
         more = f", {self.foreign} lines are not of this run" if self.foreign else ""
-        return (
-            f"{self.file}: {self.answers} new ({self.failed} failed), {self.there_before} there before{more}"
-        )
+        new = f"{self.answers} new ({self.failed} failed)"
+        return f"{self.file}: {new}, {self.there_before} there before{more}"
 
 
 def take(recipe: Recipe, runs: Path, name: str, files: Sequence[Path]) -> list[Taken]:

@@ -153,7 +153,7 @@ def _tell(as_json: bool, value: Any, shown: Any) -> None:
 
 
 def _answers(facts: dict[str, Any]) -> list[str]:
-    lines = []
+    lines = [] if facts["cases"] else ["no case is in this part"]
     for name, told in facts["teachers"].items():
         answers = ", ".join(f"{n} {status}" for status, n in told["answers"].items()) or "nothing asked"
         lines.append(f"{name}: {answers}; {told['asked']} asked now")

@@ -10,6 +10,7 @@ from driftbound import pipeline
 from driftbound.config import Recipe
 from driftbound.endpoints.gate import append_log
 from driftbound.errors import CaseError, ConfigError, StoreError
+from driftbound.progress import say
 from driftbound.stages import collect, roster
 from driftbound.stages.context import Context, Round
 from driftbound.stages.questions import Questions, refuse_waiting
@@ -58,6 +59,8 @@ def look_ahead(recipe: Recipe, runs: Path, name: str, round_: Round) -> list[Ahe
             questions = Questions(context, read_cases(context.folder.cases), streams)
             ahead = [_ahead(context, teacher, questions, streams) for teacher in recipe.teachers]
             streams.seal()
+        if any(each.left for each in ahead) and not round_.wave and finished(context):
+            say("collect has finished: only with --force it asks again what has failed")
     return ahead
 
 
@@ -72,6 +75,11 @@ def check(recipe: Recipe, runs: Path, name: str, ahead: Sequence[Ahead]) -> None
                 refuse_waiting(streams)
         busy = [teacher for teacher in recipe.teachers if teacher.name in left]
         roster.check(context, busy, (case.sensitivity for case in read_cases(context.folder.cases)))
+
+
+def finished(context: Context) -> bool:
+    """Whether the run's ``collect`` is complete."""
+    return Manifest.read(context.folder.stage("collect")) is not None
 
 
 def refuse_other_recipe(context: Context) -> None:
@@ -101,8 +109,7 @@ def part(recipe: Recipe, runs: Path, name: str, round_: Round) -> dict[str, Any]
     """
     with pipeline.opened(recipe, runs, name=name) as context:
         refuse_other_recipe(context)
-        finished = Manifest.read(context.folder.stage("collect")) is not None
-        if round_.wave == 0 and finished:
+        if round_.wave == 0 and finished(context):
             raise ConfigError(f"{context.folder.root}: collect has finished; there is no part left to ask.")
         return collect.run(replace(context, round=round_))
 

@@ -123,6 +123,8 @@ def _result(line: str, where: str, refusal_codes: frozenset[str]) -> Result | No
     custom_id = _CUSTOM_ID.fullmatch(str(given.get("custom_id"))) if isinstance(given, dict) else None
     if custom_id is None:
         return None
+    if "response" not in given and "error" not in given:
+        raise TeacherError(f"{where}: a request, no result. Name the file that the vendor gave back.")
     attempt, hash_start = int(custom_id[1]), custom_id[2]
     response = given.get("response")
     body = response.get("body") if isinstance(response, dict) else None
