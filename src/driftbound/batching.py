@@ -205,8 +205,8 @@ class Taken:
     def line(self) -> str:
         """For people."""
         more = f", {self.foreign} lines are not of this run" if self.foreign else ""
-        new = f"{self.answers} new ({self.failed} failed)"
-        return f"{self.file}: {new}, {self.there_before} there before{more}"
+        failed = f" ({self.failed} failed)" if self.failed else ""
+        return f"{self.file}: {self.answers} new, {self.there_before} there before{failed}{more}"
 
 
 def take(recipe: Recipe, runs: Path, name: str, files: Sequence[Path]) -> list[Taken]:
