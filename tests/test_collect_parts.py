@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,7 +36,7 @@ from driftbound.stages.gather import training_trajectories
 from driftbound.store import manifest
 from driftbound.store.folder import RunFolder
 from driftbound.store.streams import Streams
-from driftbound.store.tables import write_cases
+from driftbound.store.tables import read_cases, write_cases
 from driftbound.teacher_config import CollectConfig, TeacherConfig
 from driftbound.teachers import batches
 from driftbound.teachers.batches import Line
@@ -183,6 +184,28 @@ def test_a_dry_run_reckons_and_sends_nothing(desk, server):
     assert max(map(len, shown.splitlines())) <= 80
     assert not server.requests
     assert not desk.folder().audit.exists()
+
+
+def test_what_a_dry_run_cannot_know(desk, server):
+    """What an answer without limit will cost; a case that cannot be put takes no tokens and stops nobody."""
+    write_ward = desk.ward.write_cases
+
+    def without_images(root, truth):
+        write_ward(root, truth)
+        write_cases(
+            root / "cases.parquet", [replace(c, images=()) for c in read_cases(root / "cases.parquet")]
+        )
+
+    desk.ward.write_cases = without_images
+    recipe = desk.recipe(
+        [
+            two(server)[0] | {"sampling": {"max_tokens": None}, "price": PRICE},
+            two(server)[1] | {"images": {"mode": "optional"}},
+        ]
+    )
+    a, b = json.loads(desk.collect(recipe, "--dry-run", "--json").stdout)
+    assert (a["left"], a["prompt_tokens"], a["money"], a["money_at_most"]) == (4, 0, None, None)
+    assert b["prompt_tokens"] == 4 * 19
 
 
 def test_a_dry_run_goes_by_what_the_answers_took(desk, server):
