@@ -221,7 +221,7 @@ KINDS: dict[str, Misbehave] = {
 def _question(body: dict[str, Any]) -> str:
     """The text of the one message."""
     content = body["messages"][0]["content"]
-    return content if isinstance(content, str) else content[0]["text"]
+    return content if isinstance(content, str) else next(part["text"] for part in content if "text" in part)
 
 
 async def serve(server: Unruly) -> None:

@@ -26,7 +26,7 @@ from driftbound.store.exchange import (
 )
 from driftbound.store.exchange_groups import Asked, group_rows, groups_of, sft_row, trl_schema, why_no_sft_row
 from driftbound.store.foreign import Answer, read_answers
-from driftbound.store.foreign_columns import value_at
+from driftbound.store.foreign_columns import SYNONYMS, value_at
 from driftbound.store.streams import Streams
 from driftbound.store.wanted import Wanted, want
 
@@ -567,8 +567,8 @@ def test_pairs_that_teach_nothing_make_no_row(to):
     rows = rows_for(to, group(rival("yes"), rival("no")), silent, left_out=left_out)
     assert len(rows) == 1
     assert left_out == {
-        "negatives, because they say the same as the consensus": 1,
-        "groups, because no negative counts": 1,
+        "negatives (the consensus itself)": 1,
+        "groups (no negative counts)": 1,
     }
 
 
@@ -580,6 +580,13 @@ def test_texts_that_a_trainer_would_misread_are_left_out(to, kept):
     assert len(rows_for(to, group(rival(), consensus="see <video>"), left_out=left_out)) == kept
     assert len(rows_for(to, group(rival()), question="<image>What?", left_out=left_out)) == kept
     assert sum(left_out.values()) == 3 * (1 - kept)
+
+
+def test_rows_in_another_order_are_refused_though_all_there(tmp_path):
+    rows = rows_for("trl", group(rival("no"), rival("perhaps"), rival("hardly")))
+    rowfiles.write_lines(tmp_path / "rows.jsonl", [rows[0], rows[2], rows[1]])
+    with pytest.raises(StoreError, match="line 2: a group's rows are not together, or not all there"):
+        list(groups_of("trl", tmp_path / "rows.jsonl"))
 
 
 @pytest.mark.parametrize("to", TRAINERS)
@@ -609,7 +616,7 @@ def test_supervised_rows_are_chats_of_usable_answers():
     assert (said["case_id"], said["teacher"], said["status"]) == ("c1", "gpt-5", "ok")
     assert why_no_sft_row(asked(), answer) == ""
     assert why_no_sft_row(asked(), replace(answer, status=Status.TRUNCATED)) == ""
-    assert why_no_sft_row(asked(), replace(answer, status=Status.REFUSED)) == "answer is refused"
+    assert why_no_sft_row(asked(), replace(answer, status=Status.REFUSED)) == "refused"
     assert "<image>" in why_no_sft_row(asked(), replace(answer, text="<image>"))
 
 
@@ -634,3 +641,13 @@ def test_one_strict_import_makes_a_run_strict(tmp_path):
         note_import(tmp_path, {"file": "β.jsonl", "sensitivity": sensitivity})
     assert len(Path(tmp_path / "streams.sqlite.imports.jsonl").read_text(encoding="utf-8").splitlines()) == 3
     assert imported_sensitivity(tmp_path) == "credentialed"
+
+
+# ---- the page -----------------------------------------------------------------------------------
+
+
+def test_the_page_lists_every_usual_word():
+    page = (Path(__file__).parent.parent / "docs/exchange.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    listed = {row[0].strip("`"): row[1].partition(":")[0].split(", ") for row in rows if len(row) == 2}
+    assert listed == {ours: list(theirs) for ours, theirs in SYNONYMS.items()}

@@ -9,14 +9,17 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from driftbound import aligning, exchanging
-from driftbound.config import DomainConfig
+from driftbound import aligning, exchanging, pipeline
+from driftbound.config import DomainConfig, Recipe
+from driftbound.domains.registry import load_domain
 from driftbound.errors import ConfigError, StoreError
 from driftbound.exporting import FOR_TRAINERS, FORMATS, OF_GROUPS, export
 from driftbound.importing import import_answers
 from driftbound.learning.rows import Rows
+from driftbound.recipe_files import SHIPPED
 from driftbound.records import Case, Group, Negative, Status, Trajectory
-from driftbound.store.exchange import read_trajectories, write_trajectories
+from driftbound.stages.context import Context
+from driftbound.store.exchange import note_import, read_trajectories, write_trajectories
 from driftbound.store.exchange_groups import groups_of
 from driftbound.store.folder import RunFolder
 from driftbound.store.manifest import Manifest, sha256_file
@@ -189,13 +192,18 @@ def test_a_line_break_that_json_does_not_know_splits_no_row(tmp_path):
 @pytest.mark.parametrize("to", ["ms-swift-sft", "llamafactory-sft"])
 def test_supervised_rows_are_the_usable_current_answers(run, tmp_path, to, capsys):
     out = tmp_path / "rows.jsonl"
+    with Streams(RunFolder(run).streams) as streams:  # a second sample, which serves the noise floor alone
+        key = {"sample": 1, "wave": 0, "request_hash": "c0/ada"}
+        streams.put(said("c0", "ada", "pale", **key))
+        streams.db.execute("INSERT INTO wanted VALUES ('ada', 99, 'c0', 1, 0, 'c0/ada')")
+        streams.seal()
     assert export(run, to, out) == 3
     rows = [row for _, row in read_rows(out)]
     assert [row["messages"][1]["content"] for row in rows] == ["white", "black", "grey"]
     assert rows[0]["images"] == [str(run / "images/0.png")]
-    assert "left out: 1 answers, because the answer is refused" in capsys.readouterr().err
+    assert "left out: 1 answers (refused)" in capsys.readouterr().err
     beside = json.loads((tmp_path / "rows.jsonl.manifest.json").read_text())
-    assert beside["facts"] == {"rows": 3, "left_out": {"answers, because the answer is refused": 1}}
+    assert beside["facts"] == {"rows": 3, "left_out": {"answers (refused)": 1}}
 
 
 def test_a_split_of_the_answers(run, tmp_path):
@@ -350,7 +358,8 @@ def test_collect_looks_again_at_what_has_come_in(run, tmp_path):
     made = made_of(collect)
     assert (made.finished, made.seconds, made.plan) == (False, 2.5, Plan("collect", {}, {}, 7))
     names = {each.name for each in collect.iterdir()}
-    assert names == {"plan.json", "streams.sqlite", "streams.sqlite.imports.jsonl"}  # the log is folded in
+    assert names == {"plan.json", "streams.sqlite", "streams.sqlite.imports.jsonl"}
+    assert RunFolder(run).streams.read_bytes()[18:20] == b"\1\1"  # sealed: no write-ahead log, says SQLite
 
 
 def write(folder, *answers):
@@ -389,6 +398,28 @@ def test_nothing_is_imported_where_nothing_is_asked(run, tmp_path):
         import_answers(tmp_path, file, teacher="ada")
     with pytest.raises(StoreError, match="cannot be read"):
         import_answers(run, Path("none.jsonl"), teacher="ada")
+
+
+def test_the_page_names_every_format():
+    page = (Path(__file__).parent.parent / "docs/exchange.md").read_text(encoding="utf-8")
+    head, *rows = [line.split(" | ")[0] for line in page.splitlines() if line.count(" | ") == 3]
+    assert head == "| `--to`"
+    named = ", ".join(each.strip("| ") for each in rows if "`" in each)
+    assert named == ", ".join(f"`{name}`" for name in FORMATS)
+
+
+def test_all_that_a_run_makes_is_as_sensitive_as_what_came_in(run, monkeypatch):
+    class Stage:
+        inputs = staticmethod(lambda context: {})
+        run = staticmethod(lambda context: {})
+
+    context = Context(Recipe.read(SHIPPED["short"]), RunFolder(run), load_domain(DomainConfig(), 7))
+    monkeypatch.setattr(pipeline, "stage_module", lambda verb: Stage)
+    pipeline._run_stage(context, "measure", "public", only="")
+    assert Manifest.read(RunFolder(run).stage("measure")).sensitivity == "public"
+    note_import(RunFolder(run).stage("collect"), {"sensitivity": "credentialed"})
+    pipeline._run_stage(context, "evaluate", "public", only="")
+    assert Manifest.read(RunFolder(run).stage("evaluate")).sensitivity == "credentialed"
 
 
 # ---- commands -----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from wanting import want_all
 
 from driftbound.errors import CaseError, ModelError, StoreError
 from driftbound.records import Case, Claim, Group, Negative, Polarity, Status, Trajectory
@@ -22,7 +23,6 @@ from driftbound.store import images, manifest, schema, tables, wanted
 from driftbound.store.checkpoint import check_checkpoint, is_hub_name
 from driftbound.store.manifest import Manifest
 from driftbound.store.streams import Streams
-from driftbound.store.wanted import Wanted
 
 TEXT = st.text()
 NAME = st.text(min_size=1, max_size=8)
@@ -62,24 +62,6 @@ KEY = ("case_id", "teacher", "sample", "wave", "request_hash")
 
 def key(trajectory):
     return tuple(getattr(trajectory, name) for name in KEY)
-
-
-def want_all(streams, rows):
-    """Say that the present recipe asks for all of these rows."""
-    for wave in {row.wave for row in rows}:
-        mine = [row for row in rows if row.wave == wave]
-        asked = [
-            Wanted(
-                teacher=row.teacher,
-                place=place,
-                case_id=row.case_id,
-                sample=row.sample,
-                wave=wave,
-                request_hash=row.request_hash,
-            )
-            for place, row in enumerate(mine)
-        ]
-        wanted.want(streams, asked, wave=wave)
 
 
 DISTINCT = st.lists(trajectories(), max_size=8, unique_by=key)

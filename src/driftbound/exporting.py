@@ -120,7 +120,7 @@ def _rows(
             case = ask(cases[answer.case_id])
             why = why_no_sft_row(case, answer)
             if why:
-                left_out[f"answers, because the {why}"] += 1
+                left_out[f"answers ({why})"] += 1
             else:
                 yield sft_row(case, answer)
 

@@ -53,10 +53,10 @@ def group_rows(to: str, groups: Iterable[tuple[Group, Asked]], left_out: Counter
         why = _unfit(to, asked.question, group.consensus)
         kept = [] if why else [k for k, each in enumerate(group.negatives) if not _idle(to, group, each)]
         if not kept:
-            left_out[f"groups, because {why or 'no negative counts'}"] += 1
+            left_out[f"groups ({why or 'no negative counts'})"] += 1
             continue
         left_out.update(
-            f"negatives, because {reason}" for each in group.negatives if (reason := _idle(to, group, each))
+            f"negatives ({reason})" for each in group.negatives if (reason := _idle(to, group, each))
         )
         said = {"case_id": group.case_id, "split": group.split, "sensitivity": asked.case.sensitivity}
         parts = [_without_text(k, group.negatives[k]) for k in kept]
@@ -87,7 +87,7 @@ def sft_row(asked: Asked, trajectory: Trajectory) -> Row:
 def why_no_sft_row(asked: Asked, trajectory: Trajectory) -> str:
     """Why an answer makes no row for supervised training; empty if it does."""
     if not trajectory.status.usable:
-        return f"answer is {trajectory.status}"
+        return str(trajectory.status)
     return _unfit(MARKED[0], asked.question, trajectory.text)
 
 
@@ -107,10 +107,9 @@ def groups_of(to: str, path: Path) -> Iterator[Group]:
                 yield _group(said, chosen, [*pairs, *((each, each["text"]) for each in said["others"])])
                 continue
             chosen, rejected = _texts(to, row)
-            if said["row"] != len(rows) or (rows and rows[0][0]["case_id"] != said["case_id"]):
-                raise StoreError(
-                    f"{where}: the rows of a group are not together, or one is missing. {_AGAIN}"
-                )
+            same = not rows or (rows[0][0]["case_id"], rows[0][1]) == (said["case_id"], chosen)
+            if said["row"] != len(rows) or not same:
+                raise StoreError(f"{where}: a group's rows are not together, or not all there. {_AGAIN}")
             rows.append((said, chosen, rejected))
             if len(rows) == said["rows"]:
                 others = [(each, each["text"]) for each in rows[0][0]["others"]]
@@ -125,20 +124,20 @@ def groups_of(to: str, path: Path) -> Iterator[Group]:
 def _idle(to: str, group: Group, negative: Negative) -> str:
     """Why nothing can be learnt from a negative; empty if it counts."""
     if not negative.valid:
-        return "they are no opinions"
+        return "no opinion"
     if not negative.weight > 0:
-        return "they weigh nothing"
+        return "no weight"
     if negative.text == group.consensus:
-        return "they say the same as the consensus"
+        return "the consensus itself"
     return _unfit(to, negative.text)
 
 
 def _unfit(to: str, *texts: str) -> str:
     """Why a trainer could not read texts as they are; empty if it can."""
     if not all(text.strip() for text in texts):
-        return "a text is empty"
+        return "empty text"
     if to in MARKED and any(mark in text for text in texts for mark in _TAKEN):
-        return f"a text holds {' or '.join(_TAKEN)} itself"
+        return f"{' or '.join(_TAKEN)} in the text"
     return ""
 
 

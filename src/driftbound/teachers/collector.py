@@ -13,8 +13,10 @@ LEAD = 64
 """How many cases a teacher may be ahead of the slowest one, so that an interruption leaves complete cases."""
 STALLED_S = 10.0
 """A teacher silent for so long holds nobody up."""
-GATHER_S = 0.05
+GATHER_S = 0.01
 """Answers that come within so short a time are committed together; their askers wait for it."""
+TOGETHER = 4
+"""Nor do more than a quarter of all askers wait: if all did, they would all ask again at the same moment."""
 _POLL_S = 0.02
 
 Store = Callable[[Sequence[Trajectory]], None]
@@ -67,6 +69,7 @@ class Collector:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: list[Trajectory] = []
+        self._enough = 1
         self._stored, self._came = asyncio.Event(), asyncio.Event()
 
     async def collect(self, work: Sequence[Work]) -> dict[str, Session]:
@@ -83,6 +86,7 @@ class Collector:
                 if nth < min(stream.work.concurrency, len(stream.work.places)):
                     stream.workers.append(asyncio.create_task(self._ask_on(stream, streams)))
         workers = [worker for stream in streams for worker in stream.workers]
+        self._enough = max(1, len(workers) // TOGETHER)
         writer = asyncio.create_task(self._write())
         try:
             await _all_well(workers, writer)
@@ -116,8 +120,11 @@ class Collector:
             stream.answered_at = time.monotonic()
             stored = self._stored
             self._waiting.append(trajectory)
-            self._came.set()
-            await stored.wait()
+            if len(self._waiting) >= self._enough:
+                self._commit()
+            else:
+                self._came.set()
+                await stored.wait()
 
     @staticmethod
     def _ahead(place: int, streams: Sequence[_Stream]) -> bool:
@@ -146,9 +153,13 @@ class Collector:
             await self._came.wait()
             await asyncio.sleep(GATHER_S)
             self._came.clear()
-            done, self._stored = self._stored, asyncio.Event()
-            self._flush()
-            done.set()
+            self._commit()
+
+    def _commit(self) -> None:
+        """Store what has come, and let those go on who wait for it."""
+        done, self._stored = self._stored, asyncio.Event()
+        self._flush()
+        done.set()
 
     def _flush(self) -> None:
         if self._waiting:
