@@ -676,15 +676,18 @@ def test_what_failed_in_a_batch_is_asked_again(batched, server):
     desk, recipe, lines = batched
     answers = {
         "c0": (200, chat()),
-        "c1": (500, {"error": {"message": "out of memory"}}),
+        "c1": (500, {"code": 17, "message": "out of memory"}),  # not all put it into "error"
         "c2": (400, {"error": {"code": "content_filter", "message": "no"}}),
-        "c3": (200, {"choices": []}),
+        "c3": (200, {"choices": [], "error": "half a character: \ud800"}),
     }
     told = results(lines, lambda body: answers[question_of(body).split()[-1]])
     told.append({"custom_id": "somebody-else", "response": None, "error": None})
     told.append(told[0] | {"custom_id": f"driftbound-{10**17}-{'0' * 16}"})
+    told.append(
+        told[0] | {"custom_id": lines[0]["custom_id"][:-16] + "0" * 16}
+    )  # another run's first request
     shown = desk.collect(recipe, "--batch-results", write_lines(desk.root / "r", told)).stdout
-    assert "4 new, 0 there before (2 failed), 2 lines are not of this run" in shown
+    assert "4 new, 0 there before (2 failed), 3 lines are not of this run" in shown
     rows = {key[0]: row for key, row in desk.rows().items()}
     assert {case: row.status.value for case, row in rows.items()} == {
         "c0": "ok", "c1": "failed", "c2": "refused", "c3": "failed",
@@ -815,7 +818,9 @@ def test_budgets_hold_for_batch_files(desk, server, keyed):
     assert (a["requests"], b["requests"], a["files"]) == (0, 0, [])
 
 
-def test_the_data_gate_holds_for_batch_files(desk, keyed):
+def test_the_data_gate_holds_for_batch_files(desk, monkeypatch):
+    """A key is not needed to write them."""
+    monkeypatch.delenv("MOONSHOT_API_KEY", raising=False)
     desk.ward = Ward(2, "credentialed")
     teacher = {"name": "a", "vendor": "moonshot"}
     recipe = desk.recipe([teacher])
@@ -1130,12 +1135,14 @@ def test_names_of_cases():
 def test_another_file_is_another_request(desk):
     path = desk.root / "r.csv"
     path.write_text("case_id,text\n" + "".join(f"c{i},One.\n" for i in range(4)))
-    recipe = desk.recipe([{"name": "old", "kind": "recorded", "path": str(path)}])
+    # Repeats are for those who can be asked again.
+    recipe = desk.recipe([{"name": "old", "kind": "recorded", "path": str(path)}], repeats={"share": 1.0})
     first = json.loads(desk.collect(recipe, "--json").stdout)["digest"]
     moved = path.rename(desk.root / "moved.csv")
-    recipe = desk.recipe([{"name": "old", "kind": "recorded", "path": str(moved)}])
+    recipe = desk.recipe([{"name": "old", "kind": "recorded", "path": str(moved)}], repeats={"share": 1.0})
     assert "finished before" in desk.collect(recipe).stderr  # where it lies does not count
-    moved.write_text(moved.read_text().replace("One", "Two"))
+    moved.rename(path).write_text("case_id,text\n" + "".join(f"c{i},Two.\n" for i in range(4)))
+    recipe = desk.recipe([{"name": "old", "kind": "recorded", "path": str(path)}], repeats={"share": 1.0})
     assert "recorded old changed since" in complaint(desk.collect(recipe, ok=False))
     second = json.loads(desk.collect(recipe, "--force", "--json").stdout)["digest"]
     assert second != first
