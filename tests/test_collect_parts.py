@@ -34,6 +34,7 @@ from driftbound.stages import collect
 from driftbound.stages.context import Context
 from driftbound.stages.gather import training_trajectories
 from driftbound.store import manifest
+from driftbound.store.exchange import imported_sensitivity
 from driftbound.store.folder import RunFolder
 from driftbound.store.streams import Streams
 from driftbound.store.tables import read_cases, write_cases
@@ -438,6 +439,23 @@ def test_a_file_by_itself_brings_answers_but_no_log(desk, server, tmp_path):
     assert "8 new, 0 there before; no audit log there" in call("merge", desk.runs / "run", alone).stdout
     assert not desk.folder().audit.exists()
     assert len(desk.sql("SELECT * FROM attempts")) == 8
+
+
+def test_what_is_merged_stays_as_sensitive_as_what_it_is_made_of(desk):
+    """A shard that replays a credentialed file: once merged, all that the run makes is credentialed."""
+    path = desk.root / "r.csv"
+    path.write_text("case_id,text\n" + "".join(f"c{i},One.\n" for i in range(4)))
+    path.with_name("r.csv.manifest.json").write_text('{"sensitivity": "credentialed"}')
+    recipe = desk.recipe([{"name": "old", "kind": "recorded", "path": str(path)}])
+    desk.collect(recipe, name="s1")
+    desk.collect(recipe, "--dry-run")
+    for _ in range(2):
+        call("merge", desk.runs / "run", desk.runs / "s1")
+    stage = desk.folder().stage("collect")
+    assert imported_sensitivity(stage) == "credentialed"
+    assert len((stage / "streams.sqlite.imports.jsonl").read_text().splitlines()) == 1
+    desk.collect(recipe)
+    assert json.loads((stage / "manifest.json").read_text())["sensitivity"] == "credentialed"
 
 
 def test_attempts_that_were_under_way_end_with_the_next_merge(desk, server):
@@ -1221,6 +1239,7 @@ WRONG = {
     "needs the name of its model": {"name": "a"},
     "vendor, base_url and local belong to kind: http": TEACHER | {"kind": "local", "vendor": "openai"},
     "a budget of money needs the price of its tokens": TEACHER | {"limits": {"money": 3}},
+    "base_url holds a user name or password": TEACHER | {"base_url": "https://me:secret@example.com/v1"},
     "unknown key 'temprature' in 'teachers.sampling'; did you mean 'temperature'?": TEACHER
     | {"sampling": {"temprature": 1}},
     "Input should be 'http', 'recorded' or 'local'": TEACHER | {"kind": "htp"},

@@ -2,6 +2,7 @@
 
 from datetime import date
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -106,6 +107,8 @@ class TeacherConfig(Table):
             raise ValueError(f"{self.name}: needs the name of its model")
         if self.kind != "http" and (self.vendor or self.base_url != SCRIPTED or self.local):
             raise ValueError(f"{self.name}: vendor, base_url and local belong to kind: http")
+        if "@" in urlsplit(self.base_url).netloc:
+            raise ValueError(f"{self.name}: base_url holds a user name or password; keys go into api_key_env")
         if self.limits.money is not None and not (self.price.prompt or self.price.completion):
             raise ValueError(f"{self.name}: a budget of money needs the price of its tokens")
         return self

@@ -24,6 +24,8 @@ LONGEST_WAIT_S = 120.0
 """An endpoint that asks for more patience than this fails the request; the next collect asks again."""
 MOST_THROTTLES = 20
 """How often one request may be told that there are too many; this is no fault of its own."""
+OUT_OF_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
+"""Codes with which vendors answer 429 to an account without money: no patience helps."""
 _REASON_LENGTH = 300
 
 
@@ -166,17 +168,7 @@ class Endpoint:
             ticket = await self.limiter.acquire(asked.tokens)
             used: int | None = None
             try:
-                attempt = meter.begin()
-                self._gate.let_through(
-                    self.destination,
-                    asked.sensitivity,
-                    what=asked.what,
-                    images=asked.image_hashes,
-                    size=size,
-                )
-                began = time.perf_counter()
-                outcome = await self._once(body)
-                meter.end(attempt, outcome, time.perf_counter() - began)
+                outcome = await self._send(body, asked, size, meter)
                 if isinstance(outcome, Reply):
                     used = (outcome.prompt_tokens or 0) + (outcome.completion_tokens or 0) or None
                     self.limiter.widen()
@@ -190,6 +182,24 @@ class Endpoint:
             if wait is None:
                 return outcome
             await asyncio.sleep(wait)
+
+    async def _send(self, body: dict[str, Any], asked: Asked, size: int, meter: Meter) -> Reply | Failure:
+        """Send once; noted and written down before, and how it ended after, whatever happens."""
+        attempt, began = meter.begin(), time.perf_counter()
+        outcome: Reply | Failure = Failure(reason="not sent", kind="not sent")
+        try:
+            self._gate.let_through(
+                self.destination,
+                asked.sensitivity,
+                what=asked.what,
+                images=asked.image_hashes,
+                size=size,
+            )
+            outcome = Failure(reason="given up while under way", kind="given up", maybe_charged=True)
+            outcome = await self._once(body)
+        finally:
+            meter.end(attempt, outcome, time.perf_counter() - began)
+        return outcome
 
     def _patience(self, failure: Failure, failed: int, throttled: int) -> float | None:
         """Seconds until the next try; ``None`` when there is none."""
@@ -235,13 +245,14 @@ class Endpoint:
         status: int = error.status_code
         if 400 <= status < 500 and error_code(_json(error.response)) in self.vendor.refusal_codes:
             return self._failure(error, kind="filter", refused=True)
+        spent = error_code(_json(error.response)) in OUT_OF_CREDIT
         return self._failure(
             error,
             kind=str(status),
-            barred=status in (401, 402, 403, 404),
-            hopeless=status in (401, 404),
-            retryable=status in (408, 409, 425, 429) or status >= 500,
-            throttled=status == 429,
+            barred=status in (401, 402, 403, 404) or spent,
+            hopeless=status in (401, 404) or spent,
+            retryable=(status in (408, 409, 425, 429) and not spent) or status >= 500,
+            throttled=status == 429 and not spent,
             retry_after_s=retry_after(error.response.headers),
         )
 

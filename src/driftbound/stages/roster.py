@@ -19,6 +19,7 @@ from driftbound.phantom_base import resolve_base
 from driftbound.protocols import Teacher
 from driftbound.stages.context import Context
 from driftbound.store import attempts
+from driftbound.store.exchange import note_import, sensitivity_beside
 from driftbound.store.manifest import sha256_tree
 from driftbound.store.streams import Streams
 from driftbound.store.tables import read_cases
@@ -156,9 +157,12 @@ class Roster:
         return _KINDS[teacher.kind](self, teacher)
 
     def _recorded(self, teacher: TeacherConfig) -> Teacher:
+        path = Path(teacher.path)
+        record = {"file": str(path), "teacher": teacher.name, "sensitivity": sensitivity_beside(path)}
+        note_import(self._context.folder.stage("collect"), record)  # it goes on with all that the run makes
         return RecordedTeacher(
             teacher.name,
-            Path(teacher.path),
+            path,
             model=teacher.model,
             params=settings(self._context, teacher),
             stream=teacher.stream or teacher.name,

@@ -53,6 +53,10 @@ class Breaker:
         self._barred = self._failed = self._openings = 0
         self._open = self._trying = False
 
+    def abandoned(self) -> None:
+        """A question ended without saying anything of the teacher; another may try in its place."""
+        self._trying = False
+
     def failed(self, reason: str, *, barred: bool, hopeless: bool) -> None:
         """A question failed for good. Raises ``TeacherError`` when the teacher is given up."""
         self._failed += 1

@@ -1,5 +1,6 @@
 """Metering: what a teacher may still take of its budget, and the record of everything sent to it."""
 
+import math
 from dataclasses import dataclass, field
 
 from driftbound.endpoints.replies import Failure, Reply
@@ -12,7 +13,7 @@ from driftbound.teacher_config import LimitsConfig, PriceConfig
 from driftbound.teachers.requests import cost_of
 
 MARGIN = 1.25
-"""A prompt may take so much more than the largest one so far."""
+"""A prompt may be estimated worse, by so much, than any so far."""
 
 
 @dataclass(slots=True, eq=False)
@@ -27,16 +28,23 @@ class Account:
     requests: int = 0
     money: float = 0.0
     _ended: list[Ended] = field(default_factory=list)
-    _largest_prompt: int = 0
+    _most_per_estimate: float = 0.0
 
     def __post_init__(self) -> None:
         spent = attempts.spent(self.store, self.teacher)
         self.requests, self.money = spent.requests, spent.money
 
     def at_most(self, prompt_tokens: int) -> float:
-        """Highest price of a request whose prompt is estimated at so many tokens."""
-        seen = int(self._largest_prompt * MARGIN)
-        return cost_of(self.price, seen or prompt_tokens, self.max_tokens or 0)
+        """Highest price of a request whose prompt is estimated at so many tokens.
+
+        Once there are answers, the estimate is corrected by the largest error so far and a margin.
+        """
+        factor = self._most_per_estimate * MARGIN or 1.0
+        return cost_of(self.price, math.ceil(prompt_tokens * factor), self.max_tokens or 0)
+
+    def learn(self, prompt_tokens: int, estimated: int) -> None:
+        """A prompt that was estimated at so many tokens has really taken so many."""
+        self._most_per_estimate = max(self._most_per_estimate, prompt_tokens / max(1, estimated))
 
     def reserve(self, at_most: float) -> None:
         """Put a request at its highest possible price. Raises ``BudgetError`` when it would go beyond."""
@@ -62,7 +70,6 @@ class Account:
         """Note how it ended, and put its real price in the place of the highest possible one."""
         if isinstance(outcome, Reply):
             cost = self.cost(outcome, at_most)
-            self._largest_prompt = max(self._largest_prompt, outcome.prompt_tokens or 0)
             ended = Ended(attempt=attempt, outcome=ANSWERED, latency_s=latency_s, cost=cost)
         else:
             cost = at_most if outcome.maybe_charged else 0.0
@@ -90,12 +97,20 @@ class RequestMeter:
 
     account: Account
     request: Request
-    at_most: float
+    prompt_tokens: int
+    """Estimate."""
+    cost: float = 0.0
+    """Price of the answer, once there is one."""
+    _at_most: float = 0.0
 
     def begin(self) -> int:
         """See ``Account.begin``."""
-        return self.account.begin(self.request, self.at_most)
+        self._at_most = self.account.at_most(self.prompt_tokens)
+        return self.account.begin(self.request, self._at_most)
 
     def end(self, attempt: int, outcome: Reply | Failure, latency_s: float) -> None:
         """See ``Account.end``."""
-        self.account.end(attempt, outcome, latency_s, self.at_most)
+        self.account.end(attempt, outcome, latency_s, self._at_most)
+        if isinstance(outcome, Reply):
+            self.cost = self.account.cost(outcome, self._at_most)
+            self.account.learn(outcome.prompt_tokens or 0, self.prompt_tokens)

@@ -13,7 +13,7 @@ from driftbound.records import Request, Status, Trajectory
 from driftbound.teacher_config import ImagesConfig
 from driftbound.teachers.breaker import Breaker
 from driftbound.teachers.metering import Account, RequestMeter
-from driftbound.teachers.preparing import prepare
+from driftbound.teachers.preparing import Prepared, prepare
 from driftbound.teachers.requests import params_json
 from driftbound.teachers.statuses import status_of
 
@@ -47,10 +47,23 @@ class OpenAICompatibleTeacher:
         Raises ``TeacherError`` when asking on is pointless: the teacher is given up, or its budget
         is used up; ``DataUseError`` when the case may not be sent there.
         """
+        try:
+            prepared = prepare(request, self._settings, self._images, self._endpoint.vendor)
+        except CaseError as error:
+            error_said = f"not sent: {error}"
+            return self._trajectory(request, created_at=_now(), status=Status.FAILED, error=error_said)
         await self._breaker.admit()
-        created_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        created_at = _now()
         start = time.perf_counter()
-        said = await self._ask(request)
+        try:
+            said = await self._ask(request, prepared)
+        except BaseException:
+            self._breaker.abandoned()
+            raise
+        latency_s = round(time.perf_counter() - start, 4)
+        return self._trajectory(request, created_at=created_at, latency_s=latency_s, **said)
+
+    def _trajectory(self, request: Request, **said: Any) -> Trajectory:
         return Trajectory(
             case_id=request.case.case_id,
             teacher=self.name,
@@ -59,23 +72,17 @@ class OpenAICompatibleTeacher:
             model=self.model,
             params=self.params,
             request_hash=request.request_hash,
-            latency_s=round(time.perf_counter() - start, 4),
-            created_at=created_at,
             **said,
         )
 
-    async def _ask(self, request: Request) -> dict[str, Any]:
+    async def _ask(self, request: Request, prepared: Prepared) -> dict[str, Any]:
         """What became of the question: the fields of a trajectory that the answer decides."""
-        try:
-            prepared = prepare(request, self._settings, self._images, self._endpoint.vendor)
-        except CaseError as error:
-            return {"status": Status.FAILED, "error": f"not sent: {error}"}
-        at_most = self.account.at_most(prepared.prompt_tokens)
-        outcome = await self._endpoint.ask(prepared.asked, RequestMeter(self.account, request, at_most))
+        meter = RequestMeter(self.account, request, prepared.prompt_tokens)
+        outcome = await self._endpoint.ask(prepared.asked, meter)
         if isinstance(outcome, Reply):
             self._breaker.succeeded()
             return answered(outcome, self._is_refusal) | {
-                "cost": self.account.cost(outcome, at_most),
+                "cost": meter.cost,
                 "note": prepared.note,
             }
         if outcome.refused:
@@ -92,6 +99,10 @@ class OpenAICompatibleTeacher:
     async def close(self) -> None:
         """Close the connections."""
         await self._endpoint.close()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def answered(reply: Reply, is_refusal: Callable[[str], bool]) -> dict[str, Any]:
