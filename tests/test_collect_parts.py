@@ -1239,7 +1239,7 @@ WRONG = {
     "needs the name of its model": {"name": "a"},
     "vendor, base_url and local belong to kind: http": TEACHER | {"kind": "local", "vendor": "openai"},
     "a budget of money needs the price of its tokens": TEACHER | {"limits": {"money": 3}},
-    "base_url holds a user name or password": TEACHER | {"base_url": "https://me:secret@example.com/v1"},
+    "base_url: holds a user, password or query": TEACHER | {"base_url": "https://me:secret@example.com/v1"},
     "unknown key 'temprature' in 'teachers.sampling'; did you mean 'temperature'?": TEACHER
     | {"sampling": {"temprature": 1}},
     "Input should be 'http', 'recorded' or 'local'": TEACHER | {"kind": "htp"},
