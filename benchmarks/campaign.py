@@ -25,6 +25,8 @@ Row = tuple[str, str, int, int, str, str]
 JITTER_S = 0.1
 EARLY_S = 1.0
 """How long a process may live that is to be killed before it has done anything."""
+PATIENCE_S = 120.0
+"""How long a process may take to get as far as where it is to be killed."""
 FINAL_RUNS = 5
 GIVEN_UP = 20
 """How often a process may end by itself, with a complaint, before it counts as an error."""
@@ -131,13 +133,22 @@ def run(root: Path, url: str, *, kills: int, seed: int) -> Campaign:
 
 
 def _killed(root: Path, url: str, due: float, rng: random.Random) -> str | None:
-    """Start a process and kill it; what it said if it ended before."""
+    """Start a process and kill it; what it said if it ended before.
+
+    Raises ``RuntimeError`` when it does not get as far as it should.
+    """
+    until = time.monotonic() + PATIENCE_S
     early = get(url, "totals")["answered"] >= due
     with started("collect", root) as process:
         if early:
             time.sleep(rng.uniform(0, EARLY_S))
         else:
             while process.poll() is None and get(url, "totals")["answered"] < due:
+                if time.monotonic() > until:
+                    process.kill()
+                    raise RuntimeError(
+                        f"{get(url, 'totals')} after {PATIENCE_S:g} s, {due:.0f} answers were due"
+                    )
                 time.sleep(0.01)
             time.sleep(rng.uniform(0, JITTER_S))
         process.kill()

@@ -76,9 +76,13 @@ def rate(cases: int, repeats: int) -> dict[str, Any]:
     keys = ("answers_per_second", "cpu_ms_per_answer", "peak_mb")
     arms = {arm: {key: statistics.median(run[key] for run in of) for key in keys} for arm, of in runs.items()}
     every = {arm: [round(run["answers_per_second"], 1) for run in of] for arm, of in runs.items()}
-    share = arms["collect"]["answers_per_second"] / arms["bare"]["answers_per_second"]
+    pairs = zip(runs["collect"], runs["bare"], strict=True)
+    # Of each pair, which ran one after the other: neighbours on the machine come and go.
+    share = statistics.median(a["answers_per_second"] / b["answers_per_second"] for a, b in pairs)
+    by_cpu = arms["bare"]["cpu_ms_per_answer"] / arms["collect"]["cpu_ms_per_answer"]
     return {
         "arms": arms, "answers_per_second_of_each_run": every, "share_of_bare": share,
+        "share_by_cpu": by_cpu,
         "met": share >= GOALS["rate"], "cases": cases, "repeats": repeats,
     }  # fmt: skip
 

@@ -220,8 +220,10 @@ KINDS: dict[str, Misbehave] = {
 
 def _question(body: dict[str, Any]) -> str:
     """The text of the one message."""
-    content = body["messages"][0]["content"]
-    return content if isinstance(content, str) else next(part["text"] for part in content if "text" in part)
+    content: str | list[dict[str, str]] = body["messages"][0]["content"]
+    if isinstance(content, str):
+        return content
+    return next(part["text"] for part in content if part["type"] == "text")
 
 
 async def serve(server: Unruly) -> None:

@@ -13,6 +13,7 @@ from driftbound.recipe_files import find_recipe
 
 if TYPE_CHECKING:
     from driftbound.collecting import Ahead
+    from driftbound.stages.context import Round
 
 _Plain: Any = partial(typer.Option, show_default=False)
 _Batch: Any = partial(typer.Option, show_default=False, rich_help_panel="Batch files")
@@ -40,26 +41,21 @@ def collect(
     forget_batches: Annotated[bool, _Batch("--forget-batches", help="Wait for them no more.")] = False,
 ) -> None:
     """Ask every teacher about every case; nothing that was answered is lost."""
-    _one_of(
-        {
-            "--batch": batch is not None,
-            "--batch-results": bool(batch_results),
-            "--forget-batches": forget_batches,
-            "--dry-run": dry_run,
-        }
-    )
+    alone = {
+        "--batch": batch is not None,
+        "--batch-results": bool(batch_results),
+        "--forget-batches": forget_batches,
+        "--force": force,
+    }
+    _refuse_together(alone, {"--dry-run": dry_run, "--shard": bool(shard), "--wave": bool(wave)})
     if batch is not None or batch_results or forget_batches:
-        value, shown = _by_batch(recipe, runs, name, batch, batch_results or [])
-    elif dry_run or wave or shard:
-        value, shown = _partly(recipe, runs, name, wave, shard, dry_run)
+        _tell(as_json, *_by_batch(recipe, runs, name, batch, batch_results or []))
+    elif dry_run:
+        _rehearse(recipe, runs, name, wave, shard, as_json)
+    elif wave or shard:
+        _tell(as_json, *_partly(recipe, runs, name, wave, shard))
     else:
-        value, shown = _wholly(recipe, runs, name, force)
-    _tell(value, as_json, shown)
-    if dry_run:
-        from driftbound import collecting
-        from driftbound.config import Recipe
-
-        collecting.check(Recipe.read(find_recipe(recipe)), runs, name)  # what would keep it from asking
+        _tell(as_json, *_wholly(recipe, runs, name, force))
 
 
 def _wholly(recipe: Path, runs: Path, name: str, force: bool) -> tuple[Any, Any]:
@@ -70,35 +66,48 @@ def _wholly(recipe: Path, runs: Path, name: str, force: bool) -> tuple[Any, Any]
     return collecting.facts(folder), [str(folder.stage("collect"))]
 
 
-def _partly(recipe: Path, runs: Path, name: str, wave: int, shard: str, dry_run: bool) -> tuple[Any, Any]:
-    """A shard, a wave, or only a look at what either would take."""
+def _rehearse(recipe: Path, runs: Path, name: str, wave: int, shard: str, as_json: bool) -> None:
+    """Show what collect would send, then complain of what would keep it from that."""
     from driftbound import collecting
     from driftbound.config import Recipe
+
+    given = Recipe.read(find_recipe(recipe))
+    ahead = collecting.look_ahead(given, runs, name, _round(wave, shard))
+    _tell(as_json, collecting.as_json(ahead), _forecast(ahead))
+    collecting.check(given, runs, name, ahead)
+
+
+def _partly(recipe: Path, runs: Path, name: str, wave: int, shard: str) -> tuple[Any, Any]:
+    """A shard or a wave."""
+    from driftbound import collecting
+    from driftbound.config import Recipe
+
+    facts = collecting.part(Recipe.read(find_recipe(recipe)), runs, name, _round(wave, shard))
+    return facts, _answers(facts)
+
+
+def _round(wave: int, shard: str) -> "Round":
+    from driftbound import collecting
     from driftbound.stages.context import Round
 
     part, parts = collecting.shard_of(shard) if shard else (0, 1)
-    given, round_ = Recipe.read(find_recipe(recipe)), Round(wave=wave, shard=part, shards=parts)
-    if dry_run:
-        ahead = collecting.look_ahead(given, runs, name, round_)
-        return collecting.as_json(ahead), _forecast(ahead)
-    facts = collecting.part(given, runs, name, round_)
-    return facts, _answers(facts)
+    return Round(wave=wave, shard=part, shards=parts)
 
 
 def _by_batch(
     recipe: Path, runs: Path, name: str, folder: Path | None, results: Sequence[Path]
 ) -> tuple[Any, Any]:
     """Write batch files, take in results, or give both up."""
-    from driftbound import batching
+    from driftbound import batching, collecting
     from driftbound.config import Recipe
 
     given = Recipe.read(find_recipe(recipe))
     if folder is not None:
         written = batching.write(given, runs, name, folder)
-        return [each.as_json() for each in written], [each.line() for each in written]
+        return collecting.as_json(written), [each.line() for each in written]
     if results:
         taken = batching.take(given, runs, name, results)
-        return [each.as_json() for each in taken], [each.line() for each in taken]
+        return collecting.as_json(taken), [each.line() for each in taken]
     n = batching.forget(given, runs, name)
     return {"forgotten": n}, [f"{n} requests in batch files are given up"]
 
@@ -116,21 +125,21 @@ def merge(
     """Take in what other machines have collected with --shard."""
     from driftbound import collecting
 
-    taken = collecting.merge(run, sources)
-    told = [{"source": source, "new": new, "there_before": there} for source, (new, there) in taken.items()]
-    lines = [f"{each['source']}: {each['new']} new, {each['there_before']} there before" for each in told]
-    _tell(
-        told, as_json, [*lines, "now run 'driftbound collect' with the recipe: it asks what is still missing"]
-    )
+    merged = collecting.merge(run, sources)
+    lines = [each.line() for each in merged]
+    lines.append("now run 'driftbound collect' with the recipe: it asks what is still missing")
+    _tell(as_json, collecting.as_json(merged), lines)
 
 
-def _one_of(options: dict[str, bool]) -> None:
-    given = [option for option, there in options.items() if there]
-    if len(given) > 1:
+def _refuse_together(alone: dict[str, bool], others: dict[str, bool]) -> None:
+    """Raise ``ConfigError`` where an option that goes alone does not."""
+    first = [option for option, there in alone.items() if there]
+    given = first + [option for option, there in others.items() if there]
+    if first and len(given) > 1:
         raise ConfigError(f"{given[0]} cannot be combined with {given[1]}. Give one of them.")
 
 
-def _tell(value: Any, as_json: bool, shown: Any) -> None:
+def _tell(as_json: bool, value: Any, shown: Any) -> None:
     """A result as JSON, as lines or as a table."""
     if as_json:
         import json
@@ -144,7 +153,7 @@ def _tell(value: Any, as_json: bool, shown: Any) -> None:
 
 
 def _answers(facts: dict[str, Any]) -> list[str]:
-    lines = []
+    lines = [] if facts["cases"] else ["no case is in this part"]
     for name, told in facts["teachers"].items():
         answers = ", ".join(f"{n} {status}" for status, n in told["answers"].items()) or "nothing asked"
         lines.append(f"{name}: {answers}; {told['asked']} asked now")
@@ -156,28 +165,24 @@ def _forecast(ahead: Sequence["Ahead"]) -> Any:
     from rich.table import Table
 
     table = Table(title="What collect would send. Nothing was sent.", title_justify="left")
+    columns = (
+        ("requests", "left", ",.0f"),
+        ("tokens in", "prompt_tokens", ",.0f"),
+        ("out at most", "completion_tokens_at_most", ",.0f"),
+        ("US$ at most", "money_at_most", ",.2f"),
+    )
     table.add_column("teacher", overflow="fold", footer="all")
     table.add_column("to", overflow="fold")
-    sums = [sum(each.left for each in ahead), *_sums(ahead)]
-    for heading, total in zip(("requests", "tokens in", "out at most", "US$ at most"), sums, strict=True):
-        shown = f"{total:,.2f}" if heading == "US$ at most" else f"{total:,.0f}"
-        table.add_column(heading, justify="right", footer=shown)
+    for heading, key, form in columns:
+        numbers = [getattr(each, key) for each in ahead]
+        total = None if None in numbers else sum(numbers)
+        table.add_column(heading, justify="right", footer=_number(total, form))
     table.show_footer = True
     for each in ahead:
-        table.add_row(
-            each.teacher,
-            each.to,
-            f"{each.left:,}",
-            f"{each.prompt_tokens:,}",
-            f"{each.completion_tokens_at_most:,}",
-            f"{each.money_at_most:,.2f}",
-        )
+        shown = [_number(getattr(each, key), form) for _, key, form in columns]
+        table.add_row(each.teacher, each.to, *shown)
     return table
 
 
-def _sums(ahead: Sequence["Ahead"]) -> tuple[int, int, float]:
-    return (
-        sum(each.prompt_tokens for each in ahead),
-        sum(each.completion_tokens_at_most for each in ahead),
-        sum(each.money_at_most for each in ahead),
-    )
+def _number(value: float | None, form: str) -> str:
+    return "no limit" if value is None else format(value, form)

@@ -1,6 +1,7 @@
 """Collecting beyond the stage: what it will take, parts of it on several machines, later waves, merging."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,19 @@ from typing import Any
 from driftbound import pipeline
 from driftbound.config import Recipe
 from driftbound.endpoints.gate import append_log
-from driftbound.errors import ConfigError, StoreError
+from driftbound.errors import CaseError, ConfigError, StoreError
+from driftbound.progress import say
 from driftbound.stages import collect, roster
 from driftbound.stages.context import Context, Round
-from driftbound.stages.questions import Questions
-from driftbound.store import attempts
+from driftbound.stages.questions import Questions, refuse_waiting
+from driftbound.store import attempts, wanted
+from driftbound.store.exchange import imported_sensitivity, note_import, strictest
 from driftbound.store.folder import RunFolder
-from driftbound.store.manifest import Manifest
+from driftbound.store.manifest import NAME, Manifest
+from driftbound.store.plan import Plan, check_same, made_of
 from driftbound.store.streams import Streams
 from driftbound.store.tables import read_cases
-from driftbound.teacher_config import TeacherConfig
+from driftbound.teacher_config import PriceConfig, TeacherConfig
 from driftbound.teachers.preparing import prepare
 from driftbound.teachers.requests import cost_of
 
@@ -36,69 +40,146 @@ class Ahead:
     left: int
     prompt_tokens: int
     """Of all that is left: by the answers so far, else by a cautious estimate."""
-    completion_tokens: int
+    completion_tokens: int | None
     """By the answers so far; without any, as for ``completion_tokens_at_most``."""
-    completion_tokens_at_most: int
-    money: float
-    money_at_most: float
+    completion_tokens_at_most: int | None
+    """``None`` where the recipe sets no ``max_tokens``: then nobody knows."""
+    money: float | None
+    money_at_most: float | None
     """US dollars, if every answer is as long as it may be and nothing has to be asked twice."""
     minutes_at_least: float
     """By the limit of requests per minute; 0 where there is none."""
 
 
 def look_ahead(recipe: Recipe, runs: Path, name: str, round_: Round) -> list[Ahead]:
-    """What ``collect`` would send; nothing is sent, no key is needed."""
+    """What ``collect`` would send; nothing is sent, no key is needed, and no stage reads anything else."""
     with pipeline.opened(recipe, runs, name=name) as context:
         context = replace(context, round=round_)
         with Streams(context.folder.streams) as streams:
+            wanted.rehearse(streams)
             questions = Questions(context, read_cases(context.folder.cases), streams)
             ahead = [_ahead(context, teacher, questions, streams) for teacher in recipe.teachers]
             streams.seal()
+        if any(each.left for each in ahead) and not round_.wave and finished(context):
+            say("collect has finished: only with --force it asks again what has failed")
     return ahead
 
 
-def check(recipe: Recipe, runs: Path, name: str) -> None:
-    """Raise what would keep ``collect`` from asking: a missing key, an impossible setting, the data gate."""
+def check(recipe: Recipe, runs: Path, name: str, ahead: Sequence[Ahead]) -> None:
+    """Raise what would keep ``collect`` from asking what is left: the answers of another recipe, requests
+    in batch files, a missing key, an impossible setting, the data gate."""
+    left = {each.teacher for each in ahead if each.left}
     with pipeline.opened(recipe, runs, name=name) as context:
-        cases = read_cases(context.folder.cases)
-        roster.check(context, recipe.teachers, (case.sensitivity for case in cases))
+        refuse_other_recipe(context)
+        if left:
+            with Streams.open_readonly(context.folder.streams) as streams:
+                refuse_waiting(streams)
+        busy = [teacher for teacher in recipe.teachers if teacher.name in left]
+        roster.check(context, busy, (case.sensitivity for case in read_cases(context.folder.cases)))
+
+
+def finished(context: Context) -> bool:
+    """Whether the run's ``collect`` is complete."""
+    return Manifest.read(context.folder.stage("collect")) is not None
+
+
+def refuse_other_recipe(context: Context) -> None:
+    """Raise ``StoreError`` where the run's ``collect`` was started by a recipe that asks something else."""
+    folder = context.folder.stage("collect")
+    made = made_of(folder)
+    if made is not None:
+        config = pipeline.recipe_part(context.recipe, "collect")
+        here = Plan("collect", config, collect.inputs(context), context.recipe.seed)
+        check_same(folder, made.plan, here, redo="'driftbound collect RECIPE --force'")
+
+
+def reopen(folder: RunFolder) -> None:
+    """What ``collect`` has said of its answers no longer holds: it is to be run again."""
+    stage = folder.stage("collect")
+    made = made_of(stage)
+    if made is not None and made.finished:
+        made.plan.write(stage, seconds=made.seconds)
+        (stage / NAME).unlink()
 
 
 def part(recipe: Recipe, runs: Path, name: str, round_: Round) -> dict[str, Any]:
     """Ask one shard of the cases, or a later wave; returns the facts. The stage itself stays as it was.
 
-    Raises as ``stages.collect.run``, and ``ConfigError`` for a shard of a collection that is complete.
+    Raises as ``stages.collect.run``, ``ConfigError`` for a shard of a collection that is complete, and
+    ``StoreError`` where the run's answers are another recipe's.
     """
     with pipeline.opened(recipe, runs, name=name) as context:
-        finished = Manifest.read(context.folder.stage("collect")) is not None
-        if round_.wave == 0 and finished:
+        refuse_other_recipe(context)
+        if round_.wave == 0 and finished(context):
             raise ConfigError(f"{context.folder.root}: collect has finished; there is no part left to ask.")
         return collect.run(replace(context, round=round_))
 
 
-def merge(run: Path, sources: Sequence[Path]) -> dict[str, tuple[int, int]]:
-    """Take the answers and attempts of other machines' files into a run; source -> (new, there before).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """What was taken in from one source."""
+
+    source: str
+    new: int
+    there_before: int
+    audit: bool
+    """Whether its audit log came along; a ``streams.sqlite`` outside a run folder has none."""
+
+    def line(self) -> str:
+        """For people."""
+        more = "" if self.audit else "; no audit log there"
+        return f"{self.source}: {self.new} new, {self.there_before} there before{more}"
+
+
+def merge(run: Path, sources: Sequence[Path]) -> list[Merged]:
+    """Take the answers, attempts and audit logs of other machines into a run.
 
     A source is a run folder or a ``streams.sqlite``. Raises ``StoreError`` where the same request
-    has two different answers or a case is another one there; the sources before that one are taken in.
+    has two different answers, a case is another one there or requests wait in batch files there;
+    the sources before that one are taken in. Answers that a stage would read are for ``collect``
+    to finish; those of a later wave leave it finished.
     """
-    folder, taken = RunFolder(run), {}
+    folder, merged = RunFolder(run), []
     if not folder.cases.exists():
         raise StoreError(
             f"{run}: is no run yet. Make it with 'driftbound collect RECIPE --dry-run', then merge into it."
         )
     with pipeline.working_on(folder), Streams(folder.streams) as streams:
-        for source in sources:
-            path = RunFolder(source).streams if source.is_dir() else source
-            if path.resolve() == folder.streams.resolve():
-                raise StoreError(f"{path}: is the run's own file. Name those of the other machines.")
-            with Streams.open_readonly(path) as other:
-                _refuse_other_cases(streams, other)
-                taken[str(source)] = streams.add(other.each())
-                attempts.copy(streams, other)
-            append_log(folder.audit, path.parent.parent / folder.audit.name)
-        streams.seal()
-    return taken
+        before = streams.digest()
+        try:
+            for source in sources:
+                merged.append(_take_in(folder, streams, source))
+        finally:
+            streams.seal()
+            if streams.digest() != before:
+                reopen(folder)
+    return merged
+
+
+def _take_in(folder: RunFolder, streams: Streams, source: Path) -> Merged:
+    path = RunFolder(source).streams if source.is_dir() else source
+    if path.resolve() == folder.streams.resolve():
+        raise StoreError(f"{path}: is the run's own file. Name those of the other machines.")
+    # A file that was copied out of its run may lie beside anything: only within a run is the log its own.
+    run = path.absolute().parent.parent
+    log = RunFolder(run).audit if RunFolder(run).streams == path.absolute() else None
+    with Streams.open_readonly(path) as other:
+        _refuse_other_cases(streams, other)
+        waiting = attempts.in_batches(other)
+        if waiting:
+            raise StoreError(
+                f"{path}: {sum(waiting.values())} requests wait in batch files there, and only there can "
+                "their results be read. Read them (--batch-results) or give them up, then merge."
+            )
+        here, there = (imported_sensitivity(each.path.parent) for each in (streams, other))
+        if strictest([here, there]) != here:  # noted before anything is taken, so that it is never lost
+            note_import(streams.path.parent, {"file": str(path), "sensitivity": there})
+        new, before = streams.add(other.each())
+        attempts.copy(streams, other)
+    there_is = log is not None and log.exists()
+    if log is not None and there_is:
+        append_log(folder.audit, log)
+    return Merged(source=str(source), new=new, there_before=before, audit=there_is)
 
 
 def shard_of(text: str) -> tuple[int, int]:
@@ -119,9 +200,9 @@ def facts(folder: RunFolder) -> dict[str, Any]:
     return manifest.facts if manifest is not None else {}
 
 
-def as_json(ahead: Sequence[Ahead]) -> list[dict[str, Any]]:
-    """The rows as JSON values."""
-    return [asdict(each) for each in ahead]
+def as_json(rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """Dataclasses as tables."""
+    return [asdict(each) for each in rows]
 
 
 def _refuse_other_cases(streams: Streams, other: Streams) -> None:
@@ -129,6 +210,11 @@ def _refuse_other_cases(streams: Streams, other: Streams) -> None:
     sql = "SELECT case_id, content_hash FROM cases"
     with streams.guard("read"), other.guard("read"):
         here = dict(streams.db.execute(sql).fetchall())
+        if not here:
+            raise StoreError(
+                f"{streams.path}: its cases are not noted yet, so those of the others cannot be compared. "
+                "Run 'driftbound collect RECIPE --dry-run' once, then merge."
+            )
         for case_id, content in other.db.execute(sql):
             if here.get(case_id, content) != content:
                 raise StoreError(
@@ -141,40 +227,50 @@ def _ahead(context: Context, teacher: TeacherConfig, questions: Questions, strea
     places = questions.left(teacher.name)
     left, answered = len(places), questions.count(teacher.name) - len(places)
     params = roster.settings(context, teacher)
-    longest = int(params.get("max_tokens", 0)) if teacher.kind != "recorded" else 0
+    longest = 0 if teacher.kind == "recorded" else params.get("max_tokens")
     used = streams.usage(context.round.wave).get(teacher.name, {})
+    completion: float | None = longest
     if answered and used.get("prompt_tokens"):
         prompt, completion = (used[key] / answered for key in ("prompt_tokens", "completion_tokens"))
     else:
-        prompt, completion = _estimate(teacher, params, questions, places), float(longest)
-    price = teacher.price
+        prompt = _estimate(teacher, params, questions, places)
+    tokens_in = round(prompt * left)
+    tokens_out, at_most = (None if each is None else round(each * left) for each in (completion, longest))
     return Ahead(
         teacher=teacher.name,
         to=_to(teacher),
         answered=answered,
         left=left,
-        prompt_tokens=round(prompt * left),
-        completion_tokens=round(completion * left),
-        completion_tokens_at_most=longest * left,
-        money=round(cost_of(price, round(prompt * left), round(completion * left)), 4),
-        money_at_most=round(cost_of(price, round(prompt * left), longest * left), 4),
+        prompt_tokens=tokens_in,
+        completion_tokens=tokens_out,
+        completion_tokens_at_most=at_most,
+        money=_money(teacher.price, tokens_in, tokens_out),
+        money_at_most=_money(teacher.price, tokens_in, at_most),
         minutes_at_least=round(left / (teacher.limits.requests_per_minute or float("inf")), 1),
     )
+
+
+def _money(price: PriceConfig, tokens_in: int, tokens_out: int | None) -> float | None:
+    """US dollars, ``None`` where they hang on a number that nobody knows."""
+    if tokens_out is None and price.completion:
+        return None
+    return round(cost_of(price, tokens_in, tokens_out or 0), 4)
 
 
 def _estimate(
     teacher: TeacherConfig, params: dict[str, Any], questions: Questions, places: Sequence[int]
 ) -> float:
     """Mean tokens of a prompt, over a few of the requests, evenly spread."""
-    if teacher.kind != "http" or not places:
+    if teacher.kind == "recorded" or not places:
         return 0.0
     vendor = roster.address_of(teacher).vendor
     some = places[:: max(1, len(places) // LOOKED_AT)]
-    counted = [
-        prepare(questions.at(teacher.name, place), params, teacher.images, vendor).prompt_tokens
-        for place in some
-    ]
-    return sum(counted) / len(counted)
+    counted = []
+    for place in some:
+        request = questions.at(teacher.name, place)
+        with suppress(CaseError):  # it will not be sent
+            counted.append(prepare(request, params, teacher.images, vendor).prompt_tokens)
+    return sum(counted) / max(1, len(counted))
 
 
 def _to(teacher: TeacherConfig) -> str:

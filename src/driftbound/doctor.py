@@ -162,9 +162,10 @@ def _recipe(path: Path) -> Iterator[Check]:
     domain = recipe.domain
     yield Check("recipe", f"{path} is valid", True)
     cases = domain.train + domain.validation + domain.test + domain.test_scanner
-    asked = cases * len(recipe.teachers)
+    asked = sum(cases * teacher.samples for teacher in recipe.teachers if teacher.kind == "http")
     yield Check("cases", f"{cases} of {domain.name}, {domain.train} of them to train on", None)
-    yield Check("requests", f"{asked} that collect will send ({len(recipe.teachers)} teachers)", None)
+    over_http = sum(teacher.kind == "http" for teacher in recipe.teachers)
+    yield Check("requests", f"{asked} that collect will send ({over_http} teachers, repeats apart)", None)
     for teacher in recipe.teachers:
         yield _teacher(teacher)
     yield _base(recipe.bootstrap.base)

@@ -182,6 +182,7 @@ def _prepare_cases(context: Context, *, redo: bool) -> None:
     if made is not None:
         check_same(folder.root, made.plan, plan, redo="--force")
         if made.finished:
+            read_cases(folder.cases)  # what cannot be read is told now
             return
     say(f"cases: {context.domain.name}")
     started = time.monotonic()
@@ -217,8 +218,11 @@ def _run_stage(context: Context, verb: str, *, only: str) -> None:
     try:
         launched = launching.launched(context.recipe.launch, verb)
         facts = launching.run(verb, context) if launched else module.run(context)
-    except BaseException:
-        plan.write(folder, seconds=spent + time.monotonic() - started)
+    except BaseException as error:
+        if isinstance(error, ConfigError) and made is None:
+            (folder / FILE).unlink()  # nothing was done: the corrected recipe is no other one
+        else:
+            plan.write(folder, seconds=spent + time.monotonic() - started)
         raise
     seconds = round(spent + time.monotonic() - started, 3)
     _finish(folder, plan, _hashes(folder), {**facts, "seconds": seconds}, sensitivity_of(context, verb))

@@ -30,6 +30,13 @@ class SamplingConfig(Table):
     extra: dict[str, Any] = {}
     """Further fields of the request, as they are."""
 
+    @model_validator(mode="after")
+    def _leaves_the_request(self) -> "SamplingConfig":
+        taken = sorted({"model", "messages", "stream", "n"} & self.extra.keys())
+        if taken:
+            raise ValueError(f"extra cannot hold {', '.join(taken)}: these make the request what it is")
+        return self
+
 
 class LimitsConfig(Table):
     """What one teacher may take; without a value there is no limit."""
@@ -121,8 +128,6 @@ class TeacherConfig(Table):
             raise ValueError(f"{self.name}: needs the name of its model")
         if self.kind != "http" and (self.vendor or self.base_url != SCRIPTED or self.local):
             raise ValueError(f"{self.name}: vendor, base_url and local belong to kind: http")
-        if "@" in urlsplit(self.base_url).netloc:
-            raise ValueError(f"{self.name}: base_url holds a user name or password; keys go into api_key_env")
         if self.limits.money is not None and not (self.price.prompt or self.price.completion):
             raise ValueError(f"{self.name}: a budget of money needs the price of its tokens")
         return self

@@ -77,7 +77,7 @@ def _ask(
                     f"{context.domain.name}: no scripted teachers here. Give each teacher a base_url."
                 )
             scripted = stack.enter_context(serving(command))
-        asked = Roster(context, streams, questions.cases, scripted=scripted)
+        asked = Roster(context, streams, scripted=scripted)
         watch = stack.enter_context(Watch.over(questions, busy))
         return asyncio.run(_collect(context, asked, busy, questions, streams, watch))
 

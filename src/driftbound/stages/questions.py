@@ -84,7 +84,12 @@ class Questions:
         ]
 
     def _of(self, teacher: TeacherConfig) -> Iterator[Wanted]:
-        """A teacher's requests: sample 0 of all cases first, so that an early end leaves whole cases."""
+        """A teacher's requests: sample 0 of all cases first, so that an early end leaves whole cases.
+
+        A recorded teacher has no part in a later wave: its file would only say the same once more.
+        """
+        if self._wave and teacher.kind == "recorded":
+            return
         collect = self._context.recipe.collect
         params = params_json(roster.settings(self._context, teacher))
         repeats = collect.repeats if teacher.kind != "recorded" else None

@@ -2,8 +2,7 @@
 
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,12 +17,12 @@ from driftbound.endpoints.vendors import Vendor, hosts, vendor_of
 from driftbound.errors import ConfigError, TeacherError
 from driftbound.phantom_base import resolve_base
 from driftbound.protocols import Teacher
-from driftbound.records import Case
 from driftbound.stages.context import Context
 from driftbound.store import attempts
 from driftbound.store.exchange import note_import, sensitivity_beside
 from driftbound.store.manifest import sha256_tree
 from driftbound.store.streams import Streams
+from driftbound.store.tables import read_cases
 from driftbound.teacher_config import SCRIPTED, TeacherConfig
 from driftbound.teachers.local import LocalTeacher
 from driftbound.teachers.metering import Account
@@ -144,11 +143,9 @@ def key_of(teacher: TeacherConfig, address: Address) -> str:
 class Roster:
     """The teachers that are asked in this session."""
 
-    def __init__(self, context: Context, streams: Streams, cases: Sequence[Case], *, scripted: str) -> None:
-        """``cases`` are all that are asked about; ``scripted`` is the address of the domain's own
-        teachers, empty where none runs."""
+    def __init__(self, context: Context, streams: Streams, *, scripted: str) -> None:
+        """``scripted`` is the address of the domain's own teachers, empty where none runs."""
         self._context = context
-        self._cases = cases
         self._streams = streams
         self._scripted = scripted
         self._limiters: dict[tuple[str, str], Limiter] = {}
@@ -160,7 +157,6 @@ class Roster:
         return _KINDS[teacher.kind](self, teacher)
 
     def _recorded(self, teacher: TeacherConfig) -> Teacher:
-        names = Counter(Path(image).name for case in self._cases for image in case.images)
         path = Path(teacher.path)
         record = {"file": str(path), "teacher": teacher.name, "sensitivity": sensitivity_beside(path)}
         note_import(self._context.folder.stage("collect"), record)  # it goes on with all that the run makes
@@ -171,7 +167,7 @@ class Roster:
             params=settings(self._context, teacher),
             stream=teacher.stream or teacher.name,
             columns=teacher.columns,
-            ambiguous=frozenset(name for name, n in names.items() if n > 1),
+            cases=read_cases(self._context.folder.cases),
             is_refusal=self._context.domain.is_refusal,
         )
 

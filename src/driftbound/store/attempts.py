@@ -1,8 +1,9 @@
 """Attempts: every time that something was sent, noted before it was; the count behind limits and budgets."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from driftbound.records import Request
 from driftbound.store.database import Database
@@ -72,16 +73,25 @@ def _key(teacher: str, request: Request) -> tuple[str, str, int, int, str]:
 
 
 def copy(store: Database, other: Database) -> None:
-    """Take over the attempts of another file that are not here yet."""
-    columns = "case_id, teacher, sample, wave, request_hash, started_at, outcome, latency_s, cost, error"
-    with store.transaction(), other.guard("read"):
-        for row in other.db.execute(f"SELECT {columns} FROM attempts ORDER BY id"):
-            store.db.execute(
-                f"INSERT INTO attempts ({columns}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS "
-                "(SELECT 1 FROM attempts WHERE teacher = ? AND started_at = ? AND case_id = ? AND sample = ? "
-                "AND wave = ? AND request_hash = ?)",
-                (*row, row[1], row[5], row[0], row[2], row[3], row[4]),
-            )
+    """Take over another file's attempts that are not here yet, and how those ended that were under way."""
+    which = ("case_id", "teacher", "sample", "wave", "request_hash", "started_at")
+    how = ("outcome", "latency_s", "cost", "error")
+    insert = f"INSERT INTO attempts ({', '.join(which + how)}) VALUES ({', '.join('?' * len(which + how))})"
+    update = f"UPDATE attempts SET {', '.join(f'{name} = ?' for name in how)} WHERE id = ?"
+    find = f"SELECT id, outcome FROM attempts WHERE {' AND '.join(f'{name} = ?' for name in which)}"
+    with store.transaction():
+        for row in _rows(other, which + how):
+            key, end = row[: len(which)], row[len(which) :]
+            here = store.db.execute(find, key).fetchone()
+            if here is None:
+                store.db.execute(insert, row)
+            elif here[1] == IN_FLIGHT:
+                store.db.execute(update, (*end, here[0]))
+
+
+def _rows(store: Database, columns: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+    with store.guard("read"):
+        yield from store.db.execute(f"SELECT {', '.join(columns)} FROM attempts ORDER BY id")
 
 
 def end(store: Database, ended: Iterable[Ended]) -> None:
@@ -102,18 +112,20 @@ class Noted:
     wave: int
     request_hash: str
     outcome: str
+    cost: float
+    """US dollars; the highest possible ones until it has ended."""
 
 
 def find(store: Database, attempt: int) -> Noted | None:
     """What an attempt asked, ``None`` where there is none of that number."""
     with store.guard("read"):
         row = store.db.execute(
-            "SELECT case_id, teacher, sample, wave, request_hash, outcome FROM attempts WHERE id = ?",
+            "SELECT case_id, teacher, sample, wave, request_hash, outcome, cost FROM attempts WHERE id = ?",
             (attempt,),
         ).fetchone()
     if row is None:
         return None
-    case_id, teacher, sample, wave, request_hash, outcome = row
+    case_id, teacher, sample, wave, request_hash, outcome, cost = row
     return Noted(
         case_id=case_id,
         teacher=teacher,
@@ -121,6 +133,7 @@ def find(store: Database, attempt: int) -> Noted | None:
         wave=wave,
         request_hash=request_hash,
         outcome=outcome,
+        cost=cost,
     )
 
 

@@ -138,8 +138,13 @@ def write_beside(path: Path, manifest: Manifest) -> None:
 def sensitivity_beside(path: Path) -> str:
     """What the manifest beside a file says of its sensitivity; ``public`` where there is none.
 
-    Raises ``StoreError`` for one that cannot be read or does not say.
+    A run's ``streams.sqlite`` says it itself: by its cases, and by what was taken into it. Raises
+    ``StoreError`` for what cannot be read or does not say.
     """
+    if path.suffix == Path(STREAMS_FILE).suffix and path.is_file():
+        with Streams.open_readonly(path) as streams, streams.guard("read"):
+            kinds = streams.db.execute("SELECT DISTINCT sensitivity FROM cases").fetchall()
+        return strictest([*(kind for (kind,) in kinds), imported_sensitivity(path.parent)])
     beside = manifest_beside(path)
     if not beside.exists():
         return SENSITIVITIES[0]
@@ -162,7 +167,10 @@ def note_import(folder: Path, record: Mapping[str, Any]) -> None:
         before = path.read_text(encoding="utf-8") if path.exists() else ""
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: cannot be read ({one_line(error)}). Restore the file.") from error
-    atomic_write_text(path, before + json.dumps(record, ensure_ascii=False, sort_keys=True) + "\n")
+    line = json.dumps(record, ensure_ascii=False, sort_keys=True)
+    if line in before.splitlines():
+        return  # noted already
+    atomic_write_text(path, f"{before}{line}\n")
 
 
 def imported_sensitivity(folder: Path) -> str:

@@ -51,6 +51,15 @@ def want(store: Database, wanted: Iterable[Wanted], *, wave: int) -> None:
         store.db.executemany("INSERT INTO wanted VALUES (?, ?, ?, ?, ?, ?)", rows)
 
 
+def rehearse(store: Database) -> None:
+    """From now on note what is wanted beside the file: what its stages read stays as it is."""
+    with store.guard("written"):
+        made = store.db.execute("SELECT sql FROM sqlite_master WHERE tbl_name = 'wanted' AND sql IS NOT NULL")
+        for (statement,) in made.fetchall():  # a temporary table goes before one of the same name in the file
+            kind, name = statement.split()[1:3]
+            store.db.execute(statement.replace(f"{kind} {name}", f"{kind} temp.{name}", 1))
+
+
 def left(store: Database, teacher: str, *, wave: int) -> Sequence[int]:
     """Places of a teacher's requests without a final answer, in the order of asking."""
     with store.guard("read"):

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from driftbound.store.manifest import sha256_file
+from driftbound.errors import ConfigError
+from driftbound.store.manifest import one_line, sha256_file
 from driftbound.teacher_config import CollectConfig, PriceConfig, TeacherConfig
 
 PIXELS_PER_TOKEN = 750
@@ -18,7 +19,8 @@ TOKENS_PER_IMAGE = 300
 def params_of(teacher: TeacherConfig, collect: CollectConfig) -> dict[str, Any]:
     """The settings that decide what a teacher answers: collect's, and its own where it has any.
 
-    What a recorded teacher answers is decided by its file. Raises ``StoreError`` where it is missing.
+    What a recorded teacher answers is decided by its file. Raises ``StoreError`` where it is missing,
+    ``ConfigError`` for a value that no request can hold.
     """
     if teacher.kind == "recorded":
         return {"recorded": sha256_file(Path(teacher.path))}
@@ -34,7 +36,14 @@ def params_of(teacher: TeacherConfig, collect: CollectConfig) -> dict[str, Any]:
     merged = sampling | own.extra
     if teacher.images.largest_side is not None and teacher.images.mode != "none":
         merged["largest_side"] = teacher.images.largest_side
-    return {key: value for key, value in merged.items() if value is not None}
+    settings = {key: value for key, value in merged.items() if value is not None}
+    try:
+        json.dumps(settings, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{teacher.name}: sampling.extra holds what JSON does not ({one_line(error)}). Put it in quotes."
+        ) from None
+    return settings
 
 
 def params_json(params: Mapping[str, Any]) -> str:
