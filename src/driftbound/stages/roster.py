@@ -13,7 +13,7 @@ from driftbound.config import Recipe
 from driftbound.endpoints.client import Endpoint
 from driftbound.endpoints.gate import Acknowledgement, AuditLog, Destination, Gate, is_loopback
 from driftbound.endpoints.limiter import WINDOW_S, Limiter
-from driftbound.endpoints.vendors import Vendor, hosts, vendor_of
+from driftbound.endpoints.vendors import Vendor, is_vendors, vendor_of
 from driftbound.errors import ConfigError, TeacherError
 from driftbound.phantom_base import resolve_base
 from driftbound.protocols import Teacher
@@ -68,7 +68,7 @@ def address_of(teacher: TeacherConfig) -> Address:
     vendor = vendor_of(teacher.vendor, teacher.model) if teacher.vendor else Vendor()
     url = teacher.base_url if teacher.base_url != SCRIPTED else vendor.base_url or SCRIPTED
     host = urlsplit(url).hostname or ""
-    if teacher.local and host in hosts():
+    if teacher.local and is_vendors(host):
         raise ConfigError(f"{teacher.name}: {host} is no server of your own. Remove local: true.")
     own = url == SCRIPTED or teacher.local or is_loopback(url)
     destination = Destination(purpose=f"teacher {teacher.name}", url=url, own=own)

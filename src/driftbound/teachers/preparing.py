@@ -38,7 +38,7 @@ def prepare(request: Request, params: Mapping[str, Any], images: ImagesConfig, v
         )
         sent.append(fitted)
         notes += [note] if note else []
-    whole = sum(len(image) * 4 // 3 for image in sent) + len(request.question)
+    whole = sum(len(image) * 4 // 3 for image in sent) + len(request.question.encode())
     if vendor.images.largest_request is not None and whole > vendor.images.largest_request:
         raise CaseError(
             f"request of {whole} bytes, {vendor.images.largest_request} are taken "
