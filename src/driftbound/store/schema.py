@@ -34,7 +34,7 @@ OTHERS = (
     "CREATE TABLE wanted (teacher TEXT NOT NULL, place INTEGER NOT NULL, case_id TEXT NOT NULL, "
     "sample INTEGER NOT NULL, wave INTEGER NOT NULL, request_hash TEXT NOT NULL, "
     "PRIMARY KEY (teacher, wave, place)) WITHOUT ROWID",
-    "CREATE INDEX wanted_case ON wanted (case_id, teacher, sample, wave)",
+    "CREATE INDEX wanted_case ON wanted (case_id, teacher, sample, wave, request_hash)",
     # Cases and images by content.
     "CREATE TABLE cases (case_id TEXT PRIMARY KEY, content_hash TEXT NOT NULL, cluster TEXT NOT NULL, "
     "split TEXT NOT NULL, question TEXT NOT NULL, images TEXT NOT NULL, sensitivity TEXT NOT NULL) "
