@@ -382,9 +382,14 @@ def test_no_teacher_reachable_ends_at_once(tmp_path):
     assert len(stored(context)) < 30
 
 
-def test_an_interrupted_collection_leaves_complete_cases(tmp_path, monkeypatch):
-    """A slow teacher is at most ``LEAD`` cases (here 3) and what is in flight behind a fast one."""
+@pytest.mark.parametrize("stalled_s", [10.0, 0.001])
+def test_an_interrupted_collection_leaves_complete_cases(tmp_path, monkeypatch, stalled_s):
+    """A slow teacher is at most ``LEAD`` cases (here 3) and what is in flight behind a fast one.
+
+    Even one that is always slower than what counts as silent: it is waited for as long as it usually takes.
+    """
     monkeypatch.setattr("driftbound.teachers.collector.LEAD", 3)
+    monkeypatch.setattr("driftbound.teachers.collector.STALLED_S", stalled_s)
     order = []
 
     def script(model, question, nth):

@@ -12,7 +12,9 @@ from driftbound.records import Request, Trajectory
 LEAD = 64
 """How many cases a teacher may be ahead of the slowest one, so that an interruption leaves complete cases."""
 STALLED_S = 10.0
-"""A teacher silent for so long holds nobody up."""
+"""A teacher silent for so long holds nobody up, unless it is as slow as that: then for ``STALLED_GAPS`` times
+the longest pause between its latest answers."""
+STALLED_GAPS = 3.0
 GATHER_S = 0.01
 """Answers that come within so short a time are committed together; their askers wait for it."""
 TOGETHER = 4
@@ -54,6 +56,8 @@ class _Stream:
     """How many places have been taken."""
     asked: int = 0
     answered_at: float = float("-inf")
+    gap: float = 0.0
+    """Seconds between its answers, the longest of late."""
     stopped: str = ""
     workers: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -61,6 +65,20 @@ class _Stream:
     def place(self) -> int | None:
         """The next place, ``None`` at the end."""
         return self.work.places[self.at] if self.at < len(self.work.places) else None
+
+    def answered(self) -> None:
+        """An answer came."""
+        now = time.monotonic()
+        if self.asked:
+            self.gap = max(now - self.answered_at, 0.9 * self.gap)
+        self.asked += 1
+        self.answered_at = now
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it has been silent for longer than it usually is."""
+        silent = time.monotonic() - self.answered_at
+        return silent > max(STALLED_S, STALLED_GAPS * self.gap)
 
 
 class Collector:
@@ -116,8 +134,7 @@ class Collector:
             except TeacherError as error:
                 self._give_up(stream, error)
                 return
-            stream.asked += 1
-            stream.answered_at = time.monotonic()
+            stream.answered()
             stored = self._stored
             self._waiting.append(trajectory)
             if len(self._waiting) >= self._enough:
@@ -129,12 +146,8 @@ class Collector:
     @staticmethod
     def _ahead(place: int, streams: Sequence[_Stream]) -> bool:
         """Whether a teacher about to take this place would leave a living one behind."""
-        awake = time.monotonic() - STALLED_S
         return any(
-            other.place is not None
-            and place > other.place + LEAD
-            and other.answered_at > awake
-            and not other.stopped
+            other.place is not None and place > other.place + LEAD and not other.stalled and not other.stopped
             for other in streams
         )
 
