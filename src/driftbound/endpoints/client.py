@@ -115,10 +115,11 @@ class Endpoint:
 
             # Neither a proxy nor a redirect may carry away what is meant for a server of one's own.
             own = self.destination.own or is_loopback(self.destination.url)
+            encrypted = urlsplit(self.destination.url).scheme == "https"
             http = DefaultAsyncHttpxClient(
                 trust_env=not own,
                 follow_redirects=False,
-                verify=self.destination.url.startswith("https:"),  # without TLS no certificates are loaded
+                verify=encrypted,  # without TLS no certificates are loaded
             )
             self._client = AsyncOpenAI(
                 base_url=self.destination.url,
