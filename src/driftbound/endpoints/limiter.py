@@ -48,6 +48,14 @@ class Limiter:
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
 
+    def tighten(self, other: "Limiter") -> None:
+        """Keep to another limiter's limits, too, where they are the stricter ones."""
+        self.concurrency = min(self.concurrency, other.concurrency)
+        self._allowed = min(self._allowed, float(self.concurrency))
+        for name in ("requests_per_minute", "tokens_per_minute"):
+            given = [value for value in (getattr(self, name), getattr(other, name)) if value]
+            setattr(self, name, min(given, default=None))
+
     def prime(self, seconds_ago: Iterable[float]) -> None:
         """Count requests that an earlier process sent; their tokens are not known."""
         now = self._clock()

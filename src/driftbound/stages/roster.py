@@ -228,10 +228,7 @@ class Roster:
         )
         known = self._limiters.setdefault((url, teacher.model), limiter)
         if known is not limiter:
-            known.concurrency = min(known.concurrency, limiter.concurrency)
-            for name in ("requests_per_minute", "tokens_per_minute"):
-                given = [value for value in (getattr(known, name), getattr(limiter, name)) if value]
-                setattr(known, name, min(given, default=None))
+            known.tighten(limiter)
         now = time.time()
         sent = attempts.since(self._streams, teacher.name, now - WINDOW_S)
         known.prime(now - at for at in sent)
