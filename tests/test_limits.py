@@ -3,8 +3,10 @@
 import asyncio
 import itertools
 import json
+import threading
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ from driftbound.errors import TeacherError
 from driftbound.stages import collect
 from driftbound.store import attempts
 from driftbound.store.streams import Streams
+from driftbound.teacher_config import LimitsConfig
 from driftbound.teachers import breaker as breaking
 from driftbound.teachers.breaker import Breaker
 
@@ -169,6 +172,41 @@ def test_in_flight_never_exceeds_the_concurrency():
     assert asyncio.run(go()) == 3
 
 
+def test_a_stricter_limit_holds_from_then_on(monkeypatch):
+    """Two teachers of one model at one address: in flight, too, no more than the stricter one may have."""
+    clock = Clock(monkeypatch)
+    limiter = Limiter(concurrency=8, tokens_per_minute=50, clock=clock)
+    limiter.tighten(Limiter(concurrency=3, requests_per_minute=7, tokens_per_minute=90))
+    assert limiter.allowed == 3
+    assert (limiter.requests_per_minute, limiter.tokens_per_minute) == (7, 50)
+    limiter.widen()
+    assert limiter.allowed == 3
+    limiter.tighten(Limiter(concurrency=5))
+    assert (limiter.allowed, limiter.requests_per_minute) == (3, 7)
+
+
+def test_teachers_of_one_model_share_what_may_be_in_flight(tmp_path):
+    together, most = [0], [0]
+    lock = threading.Lock()
+
+    def script(model, question, nth):
+        with lock:
+            together[0] += 1
+            most[0] = max(most[0], together[0])
+        time.sleep(0.02)
+        with lock:
+            together[0] -= 1
+        return 200, chat()
+
+    with vendor(script) as server:
+        context = make_context(tmp_path, [server.url, server.url], n=8, concurrency=6)
+        first, second = context.recipe.teachers
+        second = second.model_copy(update={"limits": LimitsConfig(concurrency=2), "model": first.model})
+        recipe = context.recipe.model_copy(update={"teachers": (first, second)})
+        collect.run(replace(context, recipe=recipe))
+    assert most[0] == 2
+
+
 def test_429_is_no_fault_of_the_request(tmp_path):
     """More refusals than ``retries``: asked until it is answered, with the pause that is asked for."""
     times = []
@@ -284,9 +322,9 @@ def breaker(monkeypatch, **settings):
 def test_a_teacher_that_never_answered_is_given_up_at_once(monkeypatch):
     it, _ = breaker(monkeypatch)
     for _ in range(breaking.UNREACHABLE_IN_A_ROW - 1):
-        it.failed("no connection", barred=True, hopeless=False)
+        it.failed("no connection", barred=True, hopeless=False, trial=False)
     with pytest.raises(TeacherError, match=r"t at u: not reachable \(no connection\)"):
-        it.failed("no connection", barred=True, hopeless=False)
+        it.failed("no connection", barred=True, hopeless=False, trial=False)
     with pytest.raises(TeacherError, match="not reachable"):
         asyncio.run(it.admit())
 
@@ -295,26 +333,48 @@ def test_a_teacher_that_answered_is_waited_for_then_tried_then_given_up(monkeypa
     it, now = breaker(monkeypatch, cool_downs_s=(10.0, 30.0))
     it.succeeded()
     for _ in range(breaking.FAILED_IN_A_ROW):
-        it.failed("500", barred=False, hopeless=False)
+        it.failed("500", barred=False, hopeless=False, trial=False)
     asyncio.run(it.admit())
     assert now[0] == pytest.approx(10.0)  # one question tries
-    it.failed("500", barred=False, hopeless=False)
+    it.failed("500", barred=False, hopeless=False, trial=True)
     asyncio.run(it.admit())
     assert now[0] == pytest.approx(40.0)
     with pytest.raises(TeacherError, match=r"out of order \(500\)"):
-        it.failed("500", barred=False, hopeless=False)
+        it.failed("500", barred=False, hopeless=False, trial=True)
 
 
 def test_a_teacher_that_is_back_is_asked_as_before(monkeypatch):
     it, now = breaker(monkeypatch, cool_downs_s=(10.0,))
     it.succeeded()
     for _ in range(breaking.UNREACHABLE_IN_A_ROW):
-        it.failed("timeout", barred=True, hopeless=False)
+        it.failed("timeout", barred=True, hopeless=False, trial=False)
     asyncio.run(it.admit())
     it.succeeded()
     for _ in range(3):
         asyncio.run(it.admit())
     assert now[0] == pytest.approx(10.0)
+
+
+def test_what_was_asked_before_the_break_is_no_trial(monkeypatch):
+    """Slow failures of questions from before do not use up the trials, nor let a second one in."""
+    it, _ = breaker(monkeypatch, cool_downs_s=(10.0,))
+    it.succeeded()
+    for _ in range(breaking.UNREACHABLE_IN_A_ROW):
+        it.failed("timeout", barred=True, hopeless=False, trial=False)
+    assert asyncio.run(it.admit())  # the one question that tries is under way
+    it.failed("timeout", barred=True, hopeless=False, trial=False)  # asked before
+    it.abandoned(trial=False)
+
+    async def next_one():
+        await asyncio.wait_for(it.admit(), 0.05)
+
+    monkeypatch.undo()  # real time for whoever must wait
+    with pytest.raises(TimeoutError):
+        asyncio.run(next_one())
+    it.abandoned(trial=True)
+    assert asyncio.run(it.admit())
+    it.succeeded()
+    assert not asyncio.run(it.admit())
 
 
 def test_a_teacher_that_comes_back_is_collected_to_the_end(tmp_path, monkeypatch):

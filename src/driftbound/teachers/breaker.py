@@ -34,17 +34,20 @@ class Breaker:
         self._open = self._trying = False
         self._given_up = ""
 
-    async def admit(self) -> None:
-        """Wait until a question may be put. Raises ``TeacherError`` when none will be."""
+    async def admit(self) -> bool:
+        """Wait until a question may be put. Raises ``TeacherError`` when none will be.
+
+        Returns whether it is a trial: the one question that tries whether the teacher is back.
+        """
         while True:
             if self._given_up:
                 raise TeacherError(self._given_up)
             wait = self._closed_until - self._clock()
             if not self._open:
-                return
+                return False
             if wait <= 0 and not self._trying:
                 self._trying = True
-                return
+                return True
             await asyncio.sleep(min(max(wait, 0.05), 1.0))
 
     def succeeded(self) -> None:
@@ -53,19 +56,20 @@ class Breaker:
         self._barred = self._failed = self._openings = 0
         self._open = self._trying = False
 
-    def abandoned(self) -> None:
-        """A question ended without saying anything of the teacher; another may try in its place."""
-        self._trying = False
+    def abandoned(self, *, trial: bool) -> None:
+        """A question ended without saying anything of the teacher; another may try in a trial's place."""
+        if trial:
+            self._trying = False
 
-    def failed(self, reason: str, *, barred: bool, hopeless: bool) -> None:
+    def failed(self, reason: str, *, barred: bool, hopeless: bool, trial: bool) -> None:
         """A question failed for good. Raises ``TeacherError`` when the teacher is given up."""
         self._failed += 1
         self._barred = self._barred + 1 if barred else 0
-        tried, self._trying = self._trying, False
+        self.abandoned(trial=trial)
         if hopeless and not self._answered:
             self._give_up(barred, reason)
-        if tried or self._barred >= UNREACHABLE_IN_A_ROW or self._failed >= FAILED_IN_A_ROW:
-            if self._open and not tried:
+        if trial or self._barred >= UNREACHABLE_IN_A_ROW or self._failed >= FAILED_IN_A_ROW:
+            if self._open and not trial:
                 return  # asked before the breaker opened
             if not self._answered or self._openings >= len(self._cool_downs_s):
                 self._give_up(barred, reason)

@@ -52,13 +52,13 @@ class OpenAICompatibleTeacher:
         except CaseError as error:
             error_said = f"not sent: {error}"
             return self._trajectory(request, created_at=_now(), status=Status.FAILED, error=error_said)
-        await self._breaker.admit()
+        trial = await self._breaker.admit()
         created_at = _now()
         start = time.perf_counter()
         try:
-            said = await self._ask(request, prepared)
+            said = await self._ask(request, prepared, trial)
         except BaseException:
-            self._breaker.abandoned()
+            self._breaker.abandoned(trial=trial)
             raise
         latency_s = round(time.perf_counter() - start, 4)
         return self._trajectory(request, created_at=created_at, latency_s=latency_s, **said)
@@ -75,7 +75,7 @@ class OpenAICompatibleTeacher:
             **said,
         )
 
-    async def _ask(self, request: Request, prepared: Prepared) -> dict[str, Any]:
+    async def _ask(self, request: Request, prepared: Prepared, trial: bool) -> dict[str, Any]:
         """What became of the question: the fields of a trajectory that the answer decides."""
         meter = RequestMeter(self.account, request, prepared.prompt_tokens)
         outcome = await self._endpoint.ask(prepared.asked, meter)
@@ -93,7 +93,7 @@ class OpenAICompatibleTeacher:
                 "finish_reason": "content_filter",
                 "note": prepared.note,
             }
-        self._breaker.failed(outcome.reason, barred=outcome.barred, hopeless=outcome.hopeless)
+        self._breaker.failed(outcome.reason, barred=outcome.barred, hopeless=outcome.hopeless, trial=trial)
         return {"status": Status.FAILED, "error": outcome.reason, "note": prepared.note}
 
     async def close(self) -> None:
