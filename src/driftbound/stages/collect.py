@@ -91,10 +91,12 @@ async def _collect(
     watch: Watch,
 ) -> dict[str, Session]:
     def store(answers: Sequence[Trajectory]) -> None:
-        ended = [end for account in asked.accounts.values() for end in account.take_ended()]
+        accounts = asked.accounts.values()
         with streams.transaction():
             streams.write_many(answers)
-            attempts.end(streams, ended)
+            attempts.end(streams, (end for account in accounts for end in account.ended))
+        for account in accounts:
+            account.ended.clear()
         watch.stored(answers, asked.accounts)
 
     concurrency = context.recipe.collect.concurrency

@@ -176,8 +176,8 @@ class Collector:
 
     def _flush(self) -> None:
         if self._waiting:
-            batch, self._waiting = self._waiting, []
-            self._store(batch)
+            self._store(self._waiting)
+            self._waiting = []  # only now: what could not be committed is tried once more at the end
 
 
 async def _all_well(workers: Sequence[asyncio.Task[None]], writer: asyncio.Task[None]) -> None:

@@ -27,7 +27,8 @@ class Account:
     max_tokens: int | None
     requests: int = 0
     money: float = 0.0
-    _ended: list[Ended] = field(default_factory=list)
+    ended: list[Ended] = field(default_factory=list)
+    """Ends of attempts, for whoever stores the answers to store with them and then to clear."""
     _most_per_estimate: float = 0.0
 
     def __post_init__(self) -> None:
@@ -77,12 +78,7 @@ class Account:
                 attempt=attempt, outcome=outcome.kind, latency_s=latency_s, cost=cost, error=outcome.reason
             )
         self.money += cost - at_most
-        self._ended.append(ended)
-
-    def take_ended(self) -> list[Ended]:
-        """Ends of attempts since the last time, for whoever stores the answers to store with them."""
-        ended, self._ended = self._ended, []
-        return ended
+        self.ended.append(ended)
 
     def cost(self, reply: Reply, at_most: float) -> float:
         """Price of an answer; the highest possible one where the endpoint does not say what it took."""
