@@ -635,6 +635,13 @@ def test_sensitivity_stands_beside_a_file(tmp_path):
             sensitivity_beside(path)
 
 
+@pytest.mark.parametrize("name", ["streams.sqlite", "answers.db", "answers"])
+def test_a_copy_of_a_runs_answers_is_as_sensitive_whatever_it_is_called(tmp_path, name):
+    with Streams(tmp_path / name) as streams, streams.transaction():
+        streams.db.execute("INSERT INTO cases VALUES ('c', 'h', 'p', 'train', 'q', '[]', 'credentialed')")
+    assert sensitivity_beside(tmp_path / name) == "credentialed"
+
+
 def test_one_strict_import_makes_a_run_strict(tmp_path):
     assert imported_sensitivity(tmp_path) == "public"
     for sensitivity in ("public", "credentialed", "public"):

@@ -17,6 +17,7 @@ from driftbound.store.rowfiles import (
     STREAMS,
     Before,
     Row,
+    is_streams,
     kind_of,
     read_rows,
     write_lines,
@@ -141,7 +142,7 @@ def sensitivity_beside(path: Path) -> str:
     A run's ``streams.sqlite`` says it itself: by its cases, and by what was taken into it. Raises
     ``StoreError`` for what cannot be read or does not say.
     """
-    if path.suffix == Path(STREAMS_FILE).suffix and path.is_file():
+    if path.is_file() and is_streams(path):
         with Streams.open_readonly(path) as streams, streams.guard("read"):
             kinds = streams.db.execute("SELECT DISTINCT sensitivity FROM cases").fetchall()
         return strictest([*(kind for (kind,) in kinds), imported_sensitivity(path.parent)])

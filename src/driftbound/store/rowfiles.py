@@ -28,6 +28,7 @@ _BATCH = 256
 _CHUNK = 1 << 20
 _LONGEST = 64 << 20
 """Characters of one row of a JSON array, at most."""
+_SQLITE = b"SQLite format 3\0"
 _SPACE = re.compile(r"[ \t\n\r]*")
 _LINE_BREAKS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
 """Line breaks to some readers, though not to JSON; the lower ones are escaped anyway."""
@@ -87,7 +88,7 @@ def kind_of(path: Path) -> str:
         head = file.read(4096)
     if head.startswith(b"PAR1"):
         return TABLE
-    if head.startswith(b"SQLite format 3\0"):
+    if head.startswith(_SQLITE):
         return STREAMS
     if path.suffix.lower() == ".csv":
         return CSV
@@ -96,6 +97,12 @@ def kind_of(path: Path) -> str:
         what = "is empty" if not mark else "is none of JSON lines, a JSON array, Parquet, CSV, streams.sqlite"
         raise StoreError(f"{path}: {what}. Give another file.")
     return ARRAY if mark == b"[" else LINES
+
+
+def is_streams(path: Path) -> bool:
+    """Whether a file is a ``streams.sqlite``, whatever it is called. Raises ``StoreError``."""
+    with _readable(path), path.open("rb") as file:
+        return file.read(len(_SQLITE)) == _SQLITE
 
 
 def columns_of(path: Path) -> list[str]:
