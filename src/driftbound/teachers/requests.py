@@ -19,11 +19,13 @@ TOKENS_PER_IMAGE = 300
 def params_of(teacher: TeacherConfig, collect: CollectConfig) -> dict[str, Any]:
     """The settings that decide what a teacher answers: collect's, and its own where it has any.
 
-    What a recorded teacher answers is decided by its file. Raises ``StoreError`` where it is missing,
-    ``ConfigError`` for a value that no request can hold.
+    What a recorded teacher answers is decided by its file and where in it that stands. Raises
+    ``StoreError`` where it is missing, ``ConfigError`` for a value that no request can hold.
     """
     if teacher.kind == "recorded":
-        return {"recorded": sha256_file(Path(teacher.path))}
+        columns = {"columns": dict(teacher.columns)} if teacher.columns else {}
+        stream = teacher.stream or teacher.name
+        return {"recorded": sha256_file(Path(teacher.path)), "stream": stream} | columns
     own = teacher.sampling
     sampling = {
         "temperature": collect.temperature if own.temperature == "as collect" else own.temperature,
