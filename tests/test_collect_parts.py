@@ -1115,6 +1115,17 @@ def test_answers_of_another_run(desk, server):
     }
 
 
+def test_another_stream_of_the_same_recording_is_another_request(desk):
+    """The wrong column, corrected: what was read from it before does not stand for the right one."""
+    path = desk.root / "r.csv"
+    path.write_text("case_id,right,wrong\n" + "".join(f"c{i},Right {i}.,Wrong {i}.\n" for i in range(4)))
+    recorded = {"name": "old", "kind": "recorded", "path": str(path)}
+    for change in ({"stream": "wrong"}, {"columns": {"text": "wrong"}}, {"stream": "right"}):
+        desk.collect(desk.recipe([recorded | change]), "--force")
+    with desk.streams() as streams:
+        assert [row.text for row in streams.current()] == [f"Right {i}." for i in range(4)]
+
+
 def test_a_name_that_several_images_have_is_nobodys(desk):
     """Only c2's image has a name of its own; by whole paths all are known. A shard finds what all find."""
     desk.ward.names = ["1/view.png", "2/view.png", "other.png", "3/view.png"]
@@ -1238,6 +1249,10 @@ WRONG = {
     "path, stream and columns belong to kind: recorded": TEACHER | {"path": "x.csv"},
     "needs the name of its model": {"name": "a"},
     "vendor, base_url and local belong to kind: http": TEACHER | {"kind": "local", "vendor": "openai"},
+    "api_key_env, price and all limits but concurrency belong to kind: http": TEACHER
+    | {"kind": "local", "limits": {"requests_per_minute": 3}},
+    "sampling belongs to the kinds http and local": {"name": "a", "kind": "recorded", "path": "x.csv"}
+    | {"sampling": {"seed": 3}},
     "a budget of money needs the price of its tokens": TEACHER | {"limits": {"money": 3}},
     "base_url: holds a user, password or query": TEACHER | {"base_url": "https://me:secret@example.com/v1"},
     "unknown key 'temprature' in 'teachers.sampling'; did you mean 'temperature'?": TEACHER

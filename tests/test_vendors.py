@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import itertools
+import ssl
 
 import pytest
 import yaml
@@ -262,3 +263,21 @@ def test_a_refusal_by_code_is_an_answer_and_is_not_asked_again(tmp_path):
     (refused,) = [row for row in stored(context).values() if row.status == "refused"]
     assert "sensitive content" in refused.text
     assert refused.finish_reason == "content_filter"
+
+
+@pytest.mark.parametrize("url", ["https://api.example.com/v1", "HTTPS://api.example.com/v1"])
+def test_certificates_are_checked_however_the_address_is_written(url):
+    async def go():
+        destination = Destination(purpose="teacher a", url=url)
+        endpoint = Endpoint(destination, "m", gate=Gate(), limiter=Limiter(concurrency=1))
+        pool = endpoint._connected()._client._transport._pool
+        await endpoint.close()
+        return pool._ssl_context.verify_mode
+
+    assert asyncio.run(go()) is ssl.CERT_REQUIRED
+
+
+def test_a_vendors_own_word_for_a_setting_does_not_go_past_ours():
+    """It would stand in the body in the place of ours, and the budget would reckon with another one."""
+    with pytest.raises(ConfigError, match=r"a: openai calls max_tokens max_completion_tokens.*max_tokens"):
+        vendor_of("openai").refuse("a", {"max_tokens": 400, "max_completion_tokens": 9000})

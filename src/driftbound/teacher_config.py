@@ -128,6 +128,13 @@ class TeacherConfig(Table):
             raise ValueError(f"{self.name}: needs the name of its model")
         if self.kind != "http" and (self.vendor or self.base_url != SCRIPTED or self.local):
             raise ValueError(f"{self.name}: vendor, base_url and local belong to kind: http")
+        elsewhere = self.limits.model_copy(update={"concurrency": None}) != LimitsConfig()
+        if self.kind != "http" and (elsewhere or self.api_key_env or self.price != PriceConfig()):
+            raise ValueError(
+                f"{self.name}: api_key_env, price and all limits but concurrency belong to kind: http"
+            )
+        if self.kind == "recorded" and self.sampling != SamplingConfig():
+            raise ValueError(f"{self.name}: sampling belongs to the kinds http and local")
         if self.limits.money is not None and not (self.price.prompt or self.price.completion):
             raise ValueError(f"{self.name}: a budget of money needs the price of its tokens")
         return self

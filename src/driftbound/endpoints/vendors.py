@@ -58,6 +58,12 @@ class Vendor:
     def refuse(self, teacher: str, params: Mapping[str, Any]) -> None:
         """Raise ``ConfigError`` for a setting that this endpoint does not take or ignores."""
         place = self.name or "its endpoint"
+        for ours, theirs in self.rename.items():
+            if theirs in params:
+                raise ConfigError(
+                    f"{teacher}: {place} calls {ours} {theirs}. Write sampling.{ours} in the place of "
+                    f"sampling.extra.{theirs}."
+                )
         for key, value in params.items():
             if key in self.unsupported:
                 raise ConfigError(
