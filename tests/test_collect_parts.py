@@ -458,6 +458,16 @@ def test_what_is_merged_stays_as_sensitive_as_what_it_is_made_of(desk):
     assert json.loads((stage / "manifest.json").read_text())["sensitivity"] == "credentialed"
 
 
+def test_what_is_merged_stays_as_sensitive_as_its_cases(desk, server):
+    """The other machine calls its cases credentialed: its answers come in as such, and are exported so."""
+    recipe = desk.recipe([two(server)[0]])
+    desk.collect(recipe, "--dry-run")
+    desk.ward = Ward(4, sensitivity="credentialed")
+    desk.collect(recipe, name="s1")
+    call("merge", desk.runs / "run", desk.runs / "s1")
+    assert imported_sensitivity(desk.folder().stage("collect")) == "credentialed"
+
+
 def test_attempts_that_were_under_way_end_with_the_next_merge(desk, server):
     recipe = desk.recipe([two(server)[0]])
     desk.collect(recipe, name="s1")

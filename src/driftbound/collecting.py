@@ -15,7 +15,7 @@ from driftbound.stages import collect, roster
 from driftbound.stages.context import Context, Round
 from driftbound.stages.questions import Questions, refuse_waiting
 from driftbound.store import attempts, wanted
-from driftbound.store.exchange import imported_sensitivity, note_import, strictest
+from driftbound.store.exchange import imported_sensitivity, note_import, sensitivity_beside, strictest
 from driftbound.store.folder import RunFolder
 from driftbound.store.manifest import NAME, Manifest
 from driftbound.store.plan import Plan, check_same, made_of
@@ -171,7 +171,7 @@ def _take_in(folder: RunFolder, streams: Streams, source: Path) -> Merged:
                 f"{path}: {sum(waiting.values())} requests wait in batch files there, and only there can "
                 "their results be read. Read them (--batch-results) or give them up, then merge."
             )
-        here, there = (imported_sensitivity(each.path.parent) for each in (streams, other))
+        here, there = imported_sensitivity(streams.path.parent), sensitivity_beside(path)
         if strictest([here, there]) != here:  # noted before anything is taken, so that it is never lost
             note_import(streams.path.parent, {"file": str(path), "sensitivity": there})
         new, before = streams.add(other.each())

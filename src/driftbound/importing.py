@@ -1,26 +1,27 @@
 """Importing: answers given elsewhere become answers of a run, as if its collect had asked for them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 
+from driftbound.collecting import reopen
 from driftbound.config import DomainConfig
 from driftbound.domains.registry import load_domain
 from driftbound.errors import ConfigError, StoreError
 from driftbound.exporting import manifest_of
 from driftbound.pipeline import locked
 from driftbound.progress import say
-from driftbound.records import Case, Status, Trajectory
+from driftbound.records import Status, Trajectory
 from driftbound.store.exchange import note_import, read_trajectories, sensitivity_beside
 from driftbound.store.folder import RunFolder
 from driftbound.store.foreign import Answer, read_answers
-from driftbound.store.manifest import NAME, Manifest, sha256_file
-from driftbound.store.plan import made_of
+from driftbound.store.manifest import Manifest, sha256_file
 from driftbound.store.streams import Streams
 from driftbound.store.tables import read_cases
 from driftbound.store.wanted import hashes, teachers
+from driftbound.teachers.recorded import names_of
 from driftbound.teachers.statuses import status_of
 
 ELSEWHERE = "answered elsewhere"
@@ -68,10 +69,8 @@ def import_answers(
             new, there = streams.add(noted(found))
         finally:
             streams.seal()
-        made = made_of(collect)
-        if new and made is not None and made.finished:  # what it says of the answers no longer holds
-            made.plan.write(collect, seconds=made.seconds)
-            (collect / NAME).unlink()
+        if new:
+            reopen(folder)
     for what, n in sorted(left_out.items()):
         say(f"import: {n} {what} left out")
     return new, there
@@ -103,7 +102,7 @@ def _of_teacher(
     """Answers as the teacher's own, each to the request that the recipe puts to it."""
     domain = load_domain(DomainConfig.model_validate(whole.config["domain"]), whole.seed)
     cases = read_cases(folder.cases)
-    known = _names(cases)
+    known = names_of(cases)
     n, named = 0, ""
     for answer in answers:
         named = answer.case_id or answer.image
@@ -139,14 +138,3 @@ def _status(answer: Answer, is_refusal: Callable[[str], bool]) -> Status:
     if answer.error:
         return Status.FAILED
     return status_of(answer.text, answer.finish_reason, "refused" if answer.refused else "", is_refusal)
-
-
-def _names(cases: Sequence[Case]) -> dict[str, str]:
-    """Id, image path and image name -> case; a name that several cases share is none."""
-    paths = [(name, case.case_id) for case in cases for name in case.images]
-    names = [(Path(path).name, case_id) for path, case_id in paths]
-    found: dict[str, str] = {}
-    for pairs in (names, paths, [(case.case_id, case.case_id) for case in cases]):
-        shared = Counter(name for name, _ in set(pairs))
-        found |= {name: case_id for name, case_id in pairs if shared[name] == 1}
-    return found
