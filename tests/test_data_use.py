@@ -135,9 +135,7 @@ def test_local_true_on_a_vendor_is_refused_before_anything_is_sent(tmp_path):
     context = make_context(tmp_path, ["https://eu.api.openai.com/v1"], sensitivity="credentialed")
     teacher = context.recipe.teachers[0].model_copy(update={"local": True})
     context = replace(context, recipe=context.recipe.model_copy(update={"teachers": (teacher,)}))
-    with pytest.raises(
-        DataUseError, match=r"t0 at https://eu\.api\.openai\.com/v1: is no server of your own"
-    ):
+    with pytest.raises(ConfigError, match=r"t0: eu\.api\.openai\.com is no server of your own"):
         collect.run(context)
     assert not context.folder.audit.exists()
     at_home = teacher.model_copy(update={"base_url": "https://api.openai.com/v1"})
