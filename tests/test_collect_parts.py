@@ -429,6 +429,22 @@ def test_merging_refuses_what_cannot_be_compared(desk, server, tmp_path):
     assert desk.rows() == {}
 
 
+def test_a_copy_without_its_write_ahead_log_is_not_merged(desk, server, tmp_path):
+    """Copied while it was open: the answers may all lie in the log beside it."""
+    recipe = desk.recipe(two(server))
+    desk.collect(recipe, name="s1")
+    desk.collect(recipe, "--dry-run")
+    half, whole = tmp_path / "half.sqlite", tmp_path / "whole.sqlite"
+    with Streams(desk.folder("s1").streams):
+        for copy in (half, whole):
+            shutil.copy(desk.folder("s1").streams, copy)
+        shutil.copy(f"{desk.folder('s1').streams}-wal", f"{whole}-wal")
+    assert "was copied while it was written, without half.sqlite-wal" in complaint(
+        call("merge", desk.runs / "run", half)
+    )
+    assert "8 new" in call("merge", desk.runs / "run", whole).stdout
+
+
 def test_a_file_by_itself_brings_answers_but_no_log(desk, server, tmp_path):
     """Whatever lies where a run would have its log is not taken for one."""
     recipe = desk.recipe(two(server))

@@ -81,6 +81,14 @@ def test_each_part_of_the_word_is_needed(missing):
     assert "\n" not in said
 
 
+def test_nothing_credentialed_travels_in_the_clear():
+    plain = to(f"http://{HOST}/v1")
+    with pytest.raises(DataUseError, match=r"Missing: an https address\. Nothing was sent"):
+        gate(FULL).check(plain, "credentialed")
+    assert gate(FULL).check(plain, "public") == "public"
+    assert gate(FULL).check(OWN, "credentialed") == "own server"
+
+
 def test_without_any_word_all_six_parts_are_missing():
     with pytest.raises(DataUseError, match=f"Missing: {', '.join(LACKS)}"):
         gate().check(REMOTE, "credentialed")
@@ -124,6 +132,8 @@ def test_the_word_holds_for_the_hosts_that_it_names(named, url, holds):
         "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
         "https://open.bigmodel.cn/api/paas/v4",
         "https://api.moonshot.cn/v1",
+        "https://mine.openai.azure.com/openai/v1",
+        "https://openrouter.ai/api/v1",
     ],
 )
 def test_a_vendor_is_nobodys_own_server(url):

@@ -301,6 +301,20 @@ def test_a_migration_that_is_interrupted_leaves_the_old_file(tmp_path, monkeypat
         assert streams.all() == [ok()]
 
 
+def test_sealing_does_not_mind_a_reader(tmp_path):
+    """Another program has the file open: its log stays beside it, and the next one finds all."""
+    path = tmp_path / "streams.sqlite"
+    with Streams(path) as streams:
+        streams.put(ok())
+        streams.db.execute("PRAGMA busy_timeout = 50")
+        with Streams.open_readonly(path) as reader:
+            reader.db.execute("BEGIN")
+            assert len(reader.all()) == 1
+            streams.seal()
+    with Streams.open_readonly(path) as streams:
+        assert streams.all() == [ok()]
+
+
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path):
     """A limit on the size of files stands for the full disk (SQLite reports both as I/O errors)."""
     path = tmp_path / "streams.sqlite"

@@ -46,6 +46,7 @@ FLOOR = {
             "launching",
             "launched",
             "collecting",
+            "merging",
             "batching",
             "collect_commands",
             "exchanging",

@@ -123,9 +123,9 @@ def merge(
     as_json: AsJson = False,
 ) -> None:
     """Take in what other machines have collected with --shard."""
-    from driftbound import collecting
+    from driftbound import collecting, merging
 
-    merged = collecting.merge(run, sources)
+    merged = merging.merge(run, sources)
     lines = [each.line() for each in merged]
     lines.append("now run 'driftbound collect' with the recipe: it asks what is still missing")
     _tell(as_json, collecting.as_json(merged), lines)

@@ -16,6 +16,25 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
+_NOT_EXTRA = frozenset(
+    [
+        "model",
+        "messages",
+        "stream",
+        "n",
+        "temperature",
+        "top_p",
+        "max_tokens",
+        "seed",
+        "logprobs",
+        "top_logprobs",
+        "reasoning_effort",
+        "largest_side",
+    ]
+)
+"""What makes a request, and what has a key of its own."""
+
+
 class SamplingConfig(Table):
     """What a teacher's sampling differs in from ``collect``'s; ``null`` leaves a setting to the endpoint."""
 
@@ -32,9 +51,9 @@ class SamplingConfig(Table):
 
     @model_validator(mode="after")
     def _leaves_the_request(self) -> "SamplingConfig":
-        taken = sorted({"model", "messages", "stream", "n"} & self.extra.keys())
+        taken = sorted(_NOT_EXTRA & self.extra.keys())
         if taken:
-            raise ValueError(f"extra cannot hold {', '.join(taken)}: these make the request what it is")
+            raise ValueError(f"extra cannot hold {', '.join(taken)}: it is for what has no key of its own")
         return self
 
 

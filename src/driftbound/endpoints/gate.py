@@ -76,6 +76,8 @@ class Gate:
         if sensitivity == PUBLIC:
             return PUBLIC
         missing = self.acknowledgement.missing(destination.host)
+        if not destination.url.lower().startswith("https:"):
+            missing.append("an https address")
         if missing:
             raise DataUseError(
                 f"{destination.purpose} at {shown(destination.url)}: {sensitivity} data may only go to a "

@@ -106,6 +106,23 @@ def hosts() -> frozenset[str]:
     return frozenset(urlsplit(url).hostname or "" for url in urls)
 
 
+ELSEWHERE = (
+    "openrouter.ai",
+    "together.ai",
+    "together.xyz",
+    "mistral.ai",
+    "deepseek.com",
+    "groq.com",
+    "fireworks.ai",
+    "azure.com",
+    "amazonaws.com",
+    "googleapis.com",
+    "huggingface.co",
+    "huggingface.cloud",
+)
+"""Domains of others who serve models to anybody."""
+
+
 def is_vendors(host: str) -> bool:
     """Whether a host is one of a vendor's, of whatever region, and so no server of one's own.
 
@@ -113,7 +130,8 @@ def is_vendors(host: str) -> bool:
     (True, True, False)
     """
     name = host.lower().rstrip(".")
-    domains = (domain for entry in _table().values() for domain in entry.get("domains", ()))
+    listed = (domain for entry in _table().values() for domain in entry.get("domains", ()))
+    domains = (*listed, *ELSEWHERE)
     return name in hosts() or any(name == domain or name.endswith("." + domain) for domain in domains)
 
 

@@ -117,6 +117,16 @@ class Database:
                     self.db.execute("ROLLBACK")
                 raise
 
+    @staticmethod
+    def lacks_its_log(path: Path) -> bool:
+        """Whether a file was copied in the middle of being written, without its write-ahead log.
+
+        Byte 18 of the header tells a file that has such a log (SQLite, database file format).
+        """
+        with path.open("rb") as file:
+            header = file.read(20)
+        return header[18:19] == b"\x02" and not path.with_name(path.name + "-wal").exists()
+
     def __enter__(self) -> Self:
         return self
 
@@ -130,7 +140,14 @@ class Database:
         self.db.close()
 
     def seal(self) -> None:
-        """Fold the write-ahead log in, so that the one file is complete by itself."""
+        """Fold the write-ahead log in, so that the one file is complete by itself.
+
+        While another program has the file open, its log stays beside it: nothing is lost by that.
+        """
         with self.guard("written"):
-            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self.db.execute("PRAGMA journal_mode = DELETE")
+            try:
+                self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self.db.execute("PRAGMA journal_mode = DELETE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    raise
