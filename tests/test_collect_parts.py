@@ -435,7 +435,8 @@ def test_a_copy_without_its_write_ahead_log_is_not_merged(desk, server, tmp_path
     desk.collect(recipe, name="s1")
     desk.collect(recipe, "--dry-run")
     half, whole = tmp_path / "half.sqlite", tmp_path / "whole.sqlite"
-    with Streams(desk.folder("s1").streams):
+    with Streams(desk.folder("s1").streams) as streams:
+        streams.db.execute("UPDATE trajectories SET latency_s = 1.0")
         for copy in (half, whole):
             shutil.copy(desk.folder("s1").streams, copy)
         shutil.copy(f"{desk.folder('s1').streams}-wal", f"{whole}-wal")
