@@ -13,6 +13,7 @@ from PIL import Image
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
+from wanting import WantedStreams as Streams
 
 from driftbound.config import AlignConfig, BootstrapConfig, Recipe
 from driftbound.learning import MultiStreamConfig, MultiStreamTrainer, logprobs, models, processes
@@ -26,7 +27,6 @@ from driftbound.records import Case, Status, Trajectory
 from driftbound.stages import bootstrap
 from driftbound.stages.context import Context
 from driftbound.store.folder import RunFolder
-from driftbound.store.streams import Streams
 from driftbound.store.tables import write_cases
 
 QUESTION = "What is seen here?"

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from wanting import WantedStreams as Streams
 
 import driftbound
 from driftbound.config import Recipe
@@ -25,7 +26,6 @@ from driftbound.stages import evaluate
 from driftbound.stages.context import Context
 from driftbound.statistics.intervals import resample
 from driftbound.store.folder import RunFolder
-from driftbound.store.streams import Streams
 from driftbound.store.tables import read_rows, write_cases, write_groups, write_truth
 
 P, A, U = "present", "absent", "uncertain"

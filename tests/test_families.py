@@ -17,7 +17,7 @@ from driftbound.errors import ModelError
 from driftbound.learning import families
 from driftbound.learning.architecture import train_tokenizer
 from driftbound.learning.collator import Candidate, Example, MultiStreamCollator, encode_prompts
-from driftbound.learning.logprobs import score
+from driftbound.learning.logprobs import distributions, score
 from driftbound.learning.models import Student
 
 ANSWERS = (("20 21 22 23 24 25", "26", "27 28 29"), ("30 31", None, "32 33 34 35"))
@@ -123,6 +123,19 @@ def test_repeated_prefixes_equal_the_stock_model(name, capsys):
     said = capsys.readouterr().err.split()
     reason = families.why_not_packed(model)
     assert said == (f"bootstrap: every answer has a row of its own: {reason}".split() if reason else [])
+
+
+@pytest.mark.parametrize("name", tiny.FAMILIES)
+def test_distributions_hold_what_the_stock_model_says(name):
+    model = tiny.build(name)
+    batch = batch_of(collator(name, model, 0))
+    with torch.no_grad():
+        expected = stock_logps(name, model)
+    rows = torch.from_numpy(distributions(model, batch)).double()
+    torch.testing.assert_close(rows.exp().sum(1), torch.ones(len(rows)).double(), rtol=0, atol=1e-5)
+    own = rows.gather(1, batch["target"][:, None])[:, 0]
+    found = torch.zeros(expected.numel()).double().index_add(0, batch["slot"], own)
+    torch.testing.assert_close(found.view(expected.shape), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -334,9 +347,11 @@ def test_other_families_are_scored_only_where_the_head_gives_the_logits():
     collate.made = ({"input_ids": torch.tensor([[2, 5, 7]])}, {"input_ids": torch.tensor([[2, 8]])})
     batch = batch_of(collate)
     logps = score(model, batch).logps
+    assert distributions(model, batch).shape == (len(batch["target"]), 64)
     factor = 2
-    with pytest.raises(ModelError, match="gpt2 caps or scales"):
-        score(model, batch)
+    for ask in (score, distributions):
+        with pytest.raises(ModelError, match="gpt2 caps or scales"):
+            ask(model, batch)
     assert bool((logps[0] < 0).all())
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from wanting import WantedStreams as Streams
 
 from driftbound.config import Recipe
 from driftbound.domains.phantom.claims import claims as phantom_claims
@@ -16,7 +17,6 @@ from driftbound.stages import measure
 from driftbound.stages.context import Context
 from driftbound.statistics.intervals import resample
 from driftbound.store.folder import RunFolder
-from driftbound.store.streams import Streams
 from driftbound.store.tables import read_claims, read_rows, write_cases
 
 

@@ -451,6 +451,7 @@ def test_training_stops_below_the_floor(checkpoint, tmp_path):
         ({"chosen": [{"content": "a"}, {"content": "b"}]}, "'chosen' has 2 messages"),
         ({"rejected": "no"}, "'rejected' is of type str"),
         ({"rejected": []}, "no rejected answer"),
+        ({"rejected": [{"role": "user", "content": "a"}]}, r"'rejected\[0\]' is said by 'user'"),
         ({"rejected": ["a", ""]}, r"'rejected\[1\]' is empty"),
         ({"rejected_weights": [1.0]}, "'rejected_weights' has 1 entries for 3 rejected answers"),
         ({"rejected_weights": [1, -1, 1]}, r"rejected_weights\[1\] is -1"),

@@ -137,7 +137,12 @@ def test_how_the_work_is_done_redoes_nothing(world):
 
 def test_every_key_is_read_by_a_stage_or_says_how(world):
     """A key outside both lists could change without anything being redone."""
-    assert set(Recipe.model_fields) - set(pipeline.READS["report"]) == {"seed", "threads", "launch"}
+    assert set(Recipe.model_fields) - set(pipeline.READS["report"]) == {
+        "seed",
+        "threads",
+        "launch",
+        "data_use",
+    }
     whole = world.recipe().model_dump()
     for key in pipeline.HOW:
         table, _, name = key.partition(".")

@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from driftbound import pipeline
-from driftbound.config import SCRIPTED, Recipe
+from driftbound.config import Recipe
 from driftbound.errors import ConfigError
 from driftbound.recipe_files import SHIPPED, find_recipe
 from driftbound.store.folder import VERBS
+from driftbound.teacher_config import SCRIPTED
 
 PAPER = ("apo_qwen2_5_vl_7b", "apo_qwen3_vl_8b")
 SOURCES = ("paper", "script", "open", "here")

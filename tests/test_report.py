@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from rich.console import Console
+from wanting import WantedStreams as Streams
 
 from driftbound.config import Recipe
 from driftbound.domains.phantom import claims as phantom
@@ -28,7 +29,6 @@ from driftbound.stages import report
 from driftbound.stages.context import Context
 from driftbound.store.folder import RunFolder
 from driftbound.store.manifest import Manifest
-from driftbound.store.streams import Streams
 from driftbound.store.tables import write_cases, write_groups, write_rows
 
 TEACHERS = ("alpha", "beta", "gamma")

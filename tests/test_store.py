@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from wanting import want_all
 
 from driftbound.errors import CaseError, ModelError, StoreError
 from driftbound.records import Case, Claim, Group, Negative, Polarity, Status, Trajectory
-from driftbound.store import images, manifest, tables
+from driftbound.store import images, manifest, schema, tables, wanted
 from driftbound.store.checkpoint import check_checkpoint, is_hub_name
 from driftbound.store.manifest import Manifest
 from driftbound.store.streams import Streams
@@ -42,18 +43,25 @@ def trajectories(status=STATUS):
         finish_reason=TEXT,
         model=TEXT,
         version=TEXT,
+        fingerprint=TEXT,
         params=TEXT,
-        request_hash=TEXT,
+        logprobs=TEXT,
+        request_hash=st.sampled_from(["", "a", "b\x00"]),
         prompt_tokens=INTEGER,
         completion_tokens=INTEGER,
+        cost=st.floats(0, 1e6),
         latency_s=st.floats(0, 1e6),
         created_at=TEXT,
         error=TEXT,
+        note=TEXT,
     )
 
 
+KEY = ("case_id", "teacher", "sample", "wave", "request_hash")
+
+
 def key(trajectory):
-    return (trajectory.case_id, trajectory.teacher, trajectory.sample, trajectory.wave)
+    return tuple(getattr(trajectory, name) for name in KEY)
 
 
 DISTINCT = st.lists(trajectories(), max_size=8, unique_by=key)
@@ -81,52 +89,111 @@ def test_streams_give_back_what_was_put(rows):
         with Streams.open_readonly(path) as streams:
             assert streams.all() == sorted(rows, key=key)
             for row in rows:
-                assert streams.get(row.case_id, row.teacher, row.sample, row.wave) == row
-            final = {key(row)[:3] for row in rows if row.status != "failed" and row.wave == 0}
-            assert streams.final_keys() == final
-            counted = sum(n for statuses in streams.counts().values() for n in statuses.values())
-            assert counted == len(rows)
+                assert streams.get(*key(row)) == row
+            assert list(streams.current()) == []  # nothing is wanted yet
+
+
+def same_request(row):
+    return (row.case_id, row.teacher, row.sample, row.wave)
+
+
+@QUICK
+@given(DISTINCT, st.sets(st.integers(0, 7)))
+def test_a_stage_reads_what_the_present_recipe_asks_and_nothing_else(rows, chosen):
+    asked = [row for place, row in enumerate(rows) if place in chosen]
+    with tempfile.TemporaryDirectory() as folder, Streams(Path(folder) / "s.sqlite") as streams:
+        streams.put_many(rows)
+        want_all(streams, asked)
+        for wave in range(3):
+            mine = [row for row in asked if row.wave == wave]
+            assert list(streams.current(wave)) == sorted(mine, key=key)
+            counted = sum(n for statuses in streams.counts(wave).values() for n in statuses.values())
+            assert counted == len(mine)
+            for teacher in {row.teacher for row in rows}:
+                of_teacher = [row for row in mine if row.teacher == teacher]
+                places = [
+                    place
+                    for place, row in enumerate(mine)
+                    if row.teacher == teacher and row.status == "failed"
+                ]
+                assert list(wanted.left(streams, teacher, wave=wave)) == places
+                assert wanted.count(streams, teacher, wave=wave) == len(of_teacher)
 
 
 @QUICK
 @given(DISTINCT, st.randoms(use_true_random=False), st.floats(0, 9))
 def test_digest_ignores_order_and_time_only(rows, random, latency_s):
     with tempfile.TemporaryDirectory() as folder:
+        rows = [replace(row, wave=0) for row in rows]
+        rows = list({key(row): row for row in rows}.values())
         with Streams(Path(folder) / "a.sqlite") as one:
             one.put_many(rows)
+            want_all(one, rows)
             digest = one.digest()
-        shuffled = [replace(row, created_at="later", latency_s=latency_s) for row in rows]
+        shuffled = [replace(row, created_at="later", latency_s=latency_s, cost=latency_s) for row in rows]
         random.shuffle(shuffled)
         with Streams(Path(folder) / "b.sqlite") as other:
             for row in shuffled:
                 other.put(row)
+            other.put(ok(case_id="of another recipe", request_hash="other"))
+            want_all(other, rows)
             assert other.digest() == digest
         if rows:
             shuffled[0] = replace(shuffled[0], text=shuffled[0].text + "x")
             with Streams(Path(folder) / "c.sqlite") as changed:
                 changed.put_many(shuffled)
+                want_all(changed, shuffled)
                 assert changed.digest() != digest
 
 
 @QUICK
 @given(trajectories(st.sampled_from([status for status in Status if status.final])), trajectories())
 def test_a_final_answer_is_never_overwritten(first, second):
-    second = replace(
-        second, case_id=first.case_id, teacher=first.teacher, sample=first.sample, wave=first.wave
-    )
+    second = replace(second, **dict(zip(KEY, key(first), strict=True)))
     with tempfile.TemporaryDirectory() as folder, Streams(Path(folder) / "s.sqlite") as streams:
         streams.put(first)
         bystander = replace(first, wave=first.wave + 1)
         with pytest.raises(StoreError, match="never overwritten"):
             streams.put_many([bystander, second])
         assert streams.all() == [first]  # the batch went back as a whole
+        other = replace(second, request_hash=first.request_hash + "x")
+        streams.put(other)  # another request is another answer
+        assert {key(row) for row in streams.all()} == {key(first), key(other)}
+
+
+@QUICK
+@given(DISTINCT, DISTINCT)
+def test_answers_from_elsewhere_are_taken_in_once_or_not_at_all(here, there):
+    """Against a dictionary: failed gives way to final, equal is equal, a contradiction changes nothing."""
+    expected = {key(row): row for row in here}
+    contradicts = False
+    for row in there:
+        old = expected.get(key(row))
+        if old is None or (old.status == "failed" and row.status != "failed"):
+            expected[key(row)] = row
+        elif row.status != "failed":
+            said = [replace(each, created_at="", latency_s=0.0, cost=0.0) for each in (old, row)]
+            contradicts |= said[0] != said[1]
+    with tempfile.TemporaryDirectory() as folder, Streams(Path(folder) / "s.sqlite") as streams:
+        streams.put_many(here)
+        if contradicts:
+            with pytest.raises(StoreError, match="Nothing was taken in"):
+                streams.add(there)
+            assert streams.all() == sorted(here, key=key)
+        else:
+            new, same = streams.add(there)
+            assert new + same == len(there)
+            assert streams.all() == sorted(expected.values(), key=key)
+            assert streams.add(there) == (0, len(there))
 
 
 def test_a_failed_answer_is_replaced(streams):
     streams.put(ok(status=Status.FAILED, text="", error="503"))
-    assert streams.final_keys() == set()
+    want_all(streams, [ok()])
+    assert list(wanted.left(streams, "gpt-5", wave=0)) == [0]
     assert streams.last_error("gpt-5") == "503"
     streams.put(ok(version="gpt-5-2025"))
+    assert not list(wanted.left(streams, "gpt-5", wave=0))
     assert streams.all() == [ok(version="gpt-5-2025")]
     assert streams.counts() == {"gpt-5": {"ok": 1}}
     assert streams.versions() == {"gpt-5": {"gpt-5-2025": 1}}
@@ -177,6 +244,75 @@ def test_streams_refuse_another_schema(tmp_path):
     db.close()
     with pytest.raises(StoreError, match="schema 99"):
         Streams(path)
+
+
+SCHEMA_1 = (
+    "CREATE TABLE trajectories (case_id TEXT NOT NULL, teacher TEXT NOT NULL, status TEXT NOT NULL, "
+    "text TEXT NOT NULL, sample INTEGER NOT NULL, wave INTEGER NOT NULL, finish_reason TEXT NOT NULL, "
+    "model TEXT NOT NULL, version TEXT NOT NULL, params TEXT NOT NULL, request_hash TEXT NOT NULL, "
+    "prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, latency_s REAL NOT NULL, "
+    "created_at TEXT NOT NULL, error TEXT NOT NULL, "
+    "PRIMARY KEY (case_id, teacher, sample, wave)) WITHOUT ROWID"
+)
+"""The first schema, as its version wrote it."""
+
+
+def first_schema(path, rows):
+    with sqlite3.connect(path) as db:
+        db.execute(SCHEMA_1)
+        db.execute("PRAGMA application_id = 0x44524654")
+        db.execute("PRAGMA user_version = 1")
+        names = [each[1] for each in db.execute("PRAGMA table_info(trajectories)")]
+        marks = ", ".join("?" * len(names))
+        values = [[str(v) if isinstance(v := getattr(row, n), Status) else v for n in names] for row in rows]
+        db.executemany(f"INSERT INTO trajectories ({', '.join(names)}) VALUES ({marks})", values)
+    db.close()
+
+
+@QUICK
+@given(st.lists(trajectories(), max_size=8, unique_by=same_request))
+def test_the_first_schema_is_brought_up_to_date(rows):
+    rows = [replace(row, fingerprint="", logprobs="", cost=0.0, note="") for row in rows]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "streams.sqlite"
+        first_schema(path, rows)
+        with pytest.raises(StoreError, match="collected by an older driftbound"):
+            Streams.open_readonly(path)
+        for _ in range(2):  # and a second time it is up to date already
+            with Streams(path) as streams:
+                assert streams.all() == sorted(rows, key=key)
+                assert list(streams.current()) == sorted((row for row in rows if row.wave == 0), key=key)
+                streams.seal()
+
+
+def test_a_migration_that_is_interrupted_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "streams.sqlite"
+    first_schema(path, [ok()])
+
+    def interrupted(db):
+        schema._from_1(db)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setitem(schema._STEPS, 1, interrupted)
+        with pytest.raises(StoreError, match="disk I/O error"):
+            Streams(path)
+    with Streams(path) as streams:
+        assert streams.all() == [ok()]
+
+
+def test_sealing_does_not_mind_a_reader(tmp_path):
+    """Another program has the file open: its log stays beside it, and the next one finds all."""
+    path = tmp_path / "streams.sqlite"
+    with Streams(path) as streams:
+        streams.put(ok())
+        streams.db.execute("PRAGMA busy_timeout = 50")
+        with Streams.open_readonly(path) as reader:
+            reader.db.execute("BEGIN")
+            assert len(reader.all()) == 1
+            streams.seal()
+    with Streams.open_readonly(path) as streams:
+        assert streams.all() == [ok()]
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from wanting import WantedStreams as Streams
 
 from driftbound.config import Recipe
 from driftbound.consensus.gate import reason_to_reject
@@ -19,7 +20,6 @@ from driftbound.records import Case, Status, Trajectory
 from driftbound.stages import align, bootstrap, synthesize
 from driftbound.stages.context import Context
 from driftbound.store.folder import RunFolder
-from driftbound.store.streams import Streams
 from driftbound.store.tables import read_groups, read_rows, write_cases, write_groups
 
 TEACHERS = ("zeta", "alpha", "mid")

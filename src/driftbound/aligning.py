@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from driftbound.config import AlignConfig, LoraConfig
 from driftbound.errors import CaseError, ConfigError, StoreError, boundary
 from driftbound.phantom_base import resolve_base
+from driftbound.store.exchange import sensitivity_beside
 from driftbound.store.manifest import sha256_file
 
 KINDS = (".jsonl", ".json", ".parquet")
@@ -39,9 +40,10 @@ def align(groups: Path, base: str, out: Path, config: AlignConfig) -> None:
     """Train ``base`` on the rows of ``groups`` and leave an ordinary checkpoint in ``out``.
 
     Killed, it goes on from its last checkpoint. Every row is checked before the model is loaded.
-    Raises ``CaseError`` for what is wrong with the file, ``ConfigError`` for a folder that is taken.
+    What the manifest beside ``groups`` says of its sensitivity the checkpoint says too. Raises
+    ``CaseError`` for what is wrong with the file, ``ConfigError`` for a folder that is taken.
     """
-    rows = read_rows(groups)
+    rows, sensitivity = read_rows(groups), sensitivity_beside(groups)
     begun = {"groups": sha256_file(groups), "base": base, **config.model_dump(mode="json")}
     _look_at(out, begun)
     from driftbound.learning.row_training import train_on_rows
@@ -51,7 +53,7 @@ def align(groups: Path, base: str, out: Path, config: AlignConfig) -> None:
             out.mkdir(parents=True, exist_ok=True)
             (out / SETTINGS).write_text(json.dumps(begun, indent=2) + "\n", encoding="utf-8")
 
-    train_on_rows(rows, groups.name, resolve_base(base), out, config, claim=claim)
+    train_on_rows(rows, groups.name, resolve_base(base), out, config, sensitivity=sensitivity, claim=claim)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -64,8 +66,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
             found = parquet.read_table(path).to_pylist()
         elif path.suffix == ".jsonl":
-            lines = path.read_text(encoding="utf-8").splitlines()
-            found = [_parse(line, path, n) for n, line in enumerate(lines, start=1) if line.strip()]
+            with path.open(encoding="utf-8") as lines:  # a text may hold other breaks, such as U+2028
+                found = [_parse(line, path, n) for n, line in enumerate(lines, start=1) if line.strip()]
         else:
             found = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):

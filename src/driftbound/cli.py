@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from driftbound import __version__, looking
+from driftbound import __version__, collect_commands, exchanging, looking, pushing
 from driftbound.errors import ConfigError, DriftboundError
 from driftbound.recipe_files import SHIPPED, find_recipe
 from driftbound.store.folder import VERBS
@@ -196,9 +196,19 @@ def _align(
 for _verb in VERBS:
     if _verb == "align":  # of a recipe, or from a file of rows
         app.command("align", help=HELP["align"], rich_help_panel="One stage")(_align)
+    elif _verb == "collect":  # whole, in parts, by batch file
+        app.command("collect", help=HELP["collect"], rich_help_panel="One stage")(collect_commands.collect)
     else:
         _stage_command(_verb)
 
+
+for _word, _exchanging in (
+    ("merge", collect_commands.merge),
+    ("export", exchanging.export_command),
+    ("import", exchanging.import_command),
+    ("push", pushing.push),
+):
+    app.command(_word, rich_help_panel="Answers from and to elsewhere")(_exchanging)
 
 for _looking in (looking.show, looking.ask):
     app.command(rich_help_panel="Looking")(_looking)

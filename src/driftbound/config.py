@@ -4,20 +4,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from driftbound.errors import ConfigError
 from driftbound.strict_yaml import StrictLoader, TwiceError, refuse_unknown
-
-SCRIPTED = "scripted"
-"""Value of ``base_url`` for the domain's own scripted teachers, served on loopback."""
+from driftbound.teacher_config import CollectConfig, DataUseConfig, Table, TeacherConfig
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class DomainConfig(_Table):
+class DomainConfig(Table):
     """Which field, and how many cases of it."""
 
     name: str = "phantom"
@@ -31,33 +25,7 @@ class DomainConfig(_Table):
     """Held-out images from another scanner."""
 
 
-class TeacherConfig(_Table):
-    """One source model."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    model: str
-    """What the endpoint calls it."""
-    base_url: str = SCRIPTED
-    """OpenAI-compatible endpoint, or ``scripted`` for the domain's own."""
-    api_key_env: str = ""
-    """Environment variable that holds the key; never the key itself."""
-
-
-class CollectConfig(_Table):
-    """How the teachers are asked."""
-
-    concurrency: int = Field(8, ge=1)
-    """Requests in flight, per teacher."""
-    timeout_s: float = Field(60.0, gt=0)
-    retries: int = Field(3, ge=0)
-    """Further tries of one request before it is stored as failed."""
-    temperature: float = Field(1.0, ge=0)
-    max_tokens: int = Field(400, ge=1)
-    max_failed: float = Field(0.2, ge=0, le=1)
-    """Share of failed answers of one teacher at which the stage stops."""
-
-
-class MeasureConfig(_Table):
+class MeasureConfig(Table):
     """How agreement is judged."""
 
     steps: int = Field(5, ge=2)
@@ -66,14 +34,14 @@ class MeasureConfig(_Table):
     """Share of the explicit votes from which a claim counts as agreed."""
 
 
-class LoraConfig(_Table):
+class LoraConfig(Table):
     """Low-rank adapters on all linear layers of the decoder."""
 
     rank: int = Field(8, ge=1)
     alpha: int = Field(32, ge=1)
 
 
-class TrainingConfig(_Table):
+class TrainingConfig(Table):
     """What both trainings share."""
 
     epochs: float = Field(1.0, gt=0)
@@ -113,6 +81,9 @@ class TrainingConfig(_Table):
     save_steps: int = Field(25, ge=1)
     """Steps between checkpoints, from which a killed run goes on."""
     log_steps: int = Field(5, ge=1)
+    report_to: tuple[Literal["tensorboard", "mlflow", "trackio", "wandb"], ...] = ()
+    """Trackers that get the training's metrics as well. Of credentialed cases no metric leaves without the
+    acknowledgement, which must name the tracker's host."""
 
     @model_validator(mode="after")
     def _divides(self) -> "TrainingConfig":
@@ -141,7 +112,7 @@ class BootstrapConfig(TrainingConfig):
     """Checkpoint folder, hub name, or ``phantom-base`` for the one that ships with the package."""
 
 
-class SynthesizeConfig(_Table):
+class SynthesizeConfig(Table):
     """How one consensus is made of N trajectories."""
 
     synthesizer: Literal["student", "vote"] = "student"
@@ -172,7 +143,7 @@ class AlignConfig(TrainingConfig):
     its value under the reference (likelihood displacement)."""
 
 
-class EvaluateConfig(_Table):
+class EvaluateConfig(Table):
     """What is compared, on which held-out cases."""
 
     splits: tuple[Literal["test", "test_scanner"], ...] = ("test", "test_scanner")
@@ -183,13 +154,13 @@ class EvaluateConfig(_Table):
     max_new_tokens: int = Field(160, ge=1)
 
 
-class ReportConfig(_Table):
+class ReportConfig(Table):
     """What the page shows."""
 
     cases: int = Field(12, ge=1)
 
 
-class LaunchConfig(_Table):
+class LaunchConfig(Table):
     """How both trainings are started in several processes (docs/distributed.md); without it, in one."""
 
     config: str = ""
@@ -204,7 +175,7 @@ class LaunchConfig(_Table):
         return self
 
 
-class Recipe(_Table):
+class Recipe(Table):
     """One run, from cases to report."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -213,6 +184,7 @@ class Recipe(_Table):
     """CPU threads for torch; 0 leaves the choice to torch."""
     launch: LaunchConfig = LaunchConfig()
     domain: DomainConfig = DomainConfig()
+    data_use: DataUseConfig = DataUseConfig()
     teachers: tuple[TeacherConfig, ...] = Field(min_length=1)
     collect: CollectConfig = CollectConfig()
     measure: MeasureConfig = MeasureConfig()

@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 from packaging.requirements import Requirement
 
 from driftbound import launching
-from driftbound.config import SCRIPTED, LaunchConfig, Recipe
+from driftbound.config import LaunchConfig, Recipe
 from driftbound.domains.registry import load_domain
 from driftbound.errors import ConfigError, ModelError
 from driftbound.phantom_base import resolve_base
+from driftbound.stages.roster import address_of
 from driftbound.store.checkpoint import check_checkpoint, is_hub_name
+from driftbound.teacher_config import TeacherConfig
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -160,26 +162,38 @@ def _recipe(path: Path) -> Iterator[Check]:
     domain = recipe.domain
     yield Check("recipe", f"{path} is valid", True)
     cases = domain.train + domain.validation + domain.test + domain.test_scanner
-    asked = cases * len(recipe.teachers)
+    asked = sum(cases * teacher.samples for teacher in recipe.teachers if teacher.kind == "http")
     yield Check("cases", f"{cases} of {domain.name}, {domain.train} of them to train on", None)
-    yield Check("requests", f"{asked} that collect will send ({len(recipe.teachers)} teachers)", None)
+    over_http = sum(teacher.kind == "http" for teacher in recipe.teachers)
+    yield Check("requests", f"{asked} that collect will send ({over_http} teachers, repeats apart)", None)
     for teacher in recipe.teachers:
-        host = (
-            "this machine (scripted)" if teacher.base_url == SCRIPTED else urlsplit(teacher.base_url).netloc
-        )
-        if not host:
-            yield Check(teacher.name, f"no host in {teacher.base_url!r}", False, "Correct its base_url.")
-        elif not teacher.api_key_env:
-            yield Check(teacher.name, f"{host}, no key asked for", None)
-        elif os.environ.get(teacher.api_key_env):
-            yield Check(teacher.name, f"{host}, key set: yes", True)
-        else:
-            cure = f"Set the variable {teacher.api_key_env}."
-            yield Check(teacher.name, f"{host}, key set: no", False, cure)
+        yield _teacher(teacher)
     yield _base(recipe.bootstrap.base)
     if recipe.launch.config:
         yield _launch(recipe.launch)
     yield from _training(recipe)
+
+
+def _teacher(teacher: TeacherConfig) -> Check:
+    """Where a teacher is asked, or what keeps it from being asked."""
+    if teacher.kind == "recorded":
+        there = Path(teacher.path).is_file()
+        cure = "" if there else "Correct its path."
+        return Check(teacher.name, f"recorded in {teacher.path}", there, cure)
+    if teacher.kind == "local":
+        return Check(teacher.name, f"{teacher.model}, in this process", None)
+    try:
+        address = address_of(teacher)
+    except ConfigError as error:
+        return Check(teacher.name, str(error), False)
+    host = "this machine (scripted)" if address.scripted else urlsplit(address.destination.url).netloc
+    if not host:
+        return Check(teacher.name, f"no host in {teacher.base_url!r}", False, "Correct its base_url.")
+    if not address.key_env:
+        return Check(teacher.name, f"{host}, no key asked for", None)
+    if os.environ.get(address.key_env):
+        return Check(teacher.name, f"{host}, key set: yes", True)
+    return Check(teacher.name, f"{host}, key set: no", False, f"Set the variable {address.key_env}.")
 
 
 def _launch(launch: LaunchConfig) -> Check:

@@ -20,6 +20,18 @@ class TeacherError(DriftboundError):
     """A teacher, or the way to it, that does not answer."""
 
 
+class BudgetError(TeacherError):
+    """A teacher whose budget of requests or money is used up."""
+
+
+class DataUseError(DriftboundError):
+    """Data that may not go where it was about to go. Nothing was sent."""
+
+
+class HubError(DriftboundError):
+    """A model hub that does not take what is uploaded."""
+
+
 class StoreError(DriftboundError):
     """A run directory or a file in it that cannot be read or written."""
 

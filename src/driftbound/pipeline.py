@@ -18,9 +18,11 @@ from driftbound.phantom_base import resolve_base
 from driftbound.progress import say
 from driftbound.records import Case
 from driftbound.stages.context import Context
+from driftbound.stages.gather import check_trackers, sensitivity_of
 from driftbound.store.checkpoint import check_checkpoint
 from driftbound.store.disk import disk_errors
-from driftbound.store.folder import VERBS, RunFolder
+from driftbound.store.exchange import strictest
+from driftbound.store.folder import STREAMS, VERBS, RunFolder
 from driftbound.store.manifest import Manifest, sha256_file, sha256_tree
 from driftbound.store.plan import FILE, Plan, check_same, made_of
 from driftbound.store.tables import read_cases
@@ -43,12 +45,21 @@ READS: dict[str, tuple[str, ...]] = {
 HOW = frozenset(
     {
         "teachers.api_key_env",
+        "teachers.base_url",
+        "teachers.vendor",
+        "teachers.local",
+        "teachers.limits",
+        "teachers.price",
+        "teachers.path",
+        "collect.anchors",
         "collect.concurrency",
         "collect.timeout_s",
         "collect.retries",
         "collect.max_failed",
         "bootstrap.save_steps",
         "align.save_steps",
+        "bootstrap.report_to",
+        "align.report_to",
     }
 )
 """Keys that say how the work is done, not what comes out: changing them (or ``threads``, or ``launch``)
@@ -76,21 +87,42 @@ def run(
     of another recipe, in use, unwritable or full, and whatever a stage raises.
     """
     _check_options(name, start, only, force)
-    domain = load_domain(recipe.domain, recipe.seed)
     launching.check(recipe.launch)
     check_checkpoint(resolve_base(recipe.bootstrap.base))  # now, not when the teachers have been paid
-    context = Context(recipe, RunFolder(runs / (name or recipe.name)), domain)
-    with disk_errors(context.folder.root), _locked(context.folder.root):
-        sensitivity = _prepare_cases(context, redo=force and not only)
+    with opened(recipe, runs, name=name, redo=force and not only) as context:
+        read_cases(context.folder.cases)  # what is wrong with them is told now, not by the third stage
+        check_trackers(context)
         for verb in VERBS:
             if verb == start:
                 _remove(context.folder, VERBS[VERBS.index(verb) :])
             if verb == only and force:
                 _remove(context.folder, (verb,))
-            _run_stage(context, verb, sensitivity, only=only)
+            _run_stage(context, verb, only=only)
             if verb == only:
                 break
     return context.folder
+
+
+@contextmanager
+def opened(recipe: Recipe, runs: Path, *, name: str = "", redo: bool = False) -> Iterator[Context]:
+    """The run of a recipe, its cases prepared, held for this process while the block runs.
+
+    ``redo`` draws the cases anew and removes what was made of the old ones, the teachers' answers
+    excepted.
+    """
+    _check_options(name, "", "", False)
+    domain = load_domain(recipe.domain, recipe.seed)
+    context = Context(recipe, RunFolder(runs / (name or recipe.name)), domain)
+    with working_on(context.folder):
+        _prepare_cases(context, redo=redo)
+        yield context
+
+
+@contextmanager
+def working_on(folder: RunFolder) -> Iterator[None]:
+    """Hold a run folder for this process; what the disk refuses meanwhile is one line."""
+    with disk_errors(folder.root), locked(folder.root):
+        yield
 
 
 def recipe_part(recipe: Recipe, stage: str) -> dict[str, Any]:
@@ -126,7 +158,7 @@ def _without_how(value: Any, path: str) -> Any:
 
 
 @contextmanager
-def _locked(root: Path) -> Iterator[None]:
+def locked(root: Path) -> Iterator[None]:
     """Hold the run folder for this process; the lock dies with the process, however it ends."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".lock").open("a", encoding="utf-8") as handle:
@@ -139,8 +171,8 @@ def _locked(root: Path) -> Iterator[None]:
         yield
 
 
-def _prepare_cases(context: Context, *, redo: bool) -> str:
-    """Have the domain write its cases unless they are there; returns their sensitivity."""
+def _prepare_cases(context: Context, *, redo: bool) -> None:
+    """Have the domain write its cases unless they are there."""
     folder = context.folder
     plan = Plan(CASES, recipe_part(context.recipe, CASES), {}, context.recipe.seed)
     made = made_of(folder.root)
@@ -150,7 +182,8 @@ def _prepare_cases(context: Context, *, redo: bool) -> str:
     if made is not None:
         check_same(folder.root, made.plan, plan, redo="--force")
         if made.finished:
-            return _sensitivity(read_cases(folder.cases))
+            read_cases(folder.cases)  # what cannot be read is told now
+            return
     say(f"cases: {context.domain.name}")
     started = time.monotonic()
     spent = made.seconds if made is not None else 0.0
@@ -160,10 +193,9 @@ def _prepare_cases(context: Context, *, redo: bool) -> str:
     outputs = {"cases.parquet": sha256_file(folder.cases), "images": sha256_tree(folder.root / "images")}
     facts = {"cases": len(cases), "seconds": round(spent + time.monotonic() - started, 3)}
     _finish(folder.root, plan, outputs, facts, _sensitivity(cases))
-    return _sensitivity(cases)
 
 
-def _run_stage(context: Context, verb: str, sensitivity: str, *, only: str) -> None:
+def _run_stage(context: Context, verb: str, *, only: str) -> None:
     """Skip, run or resume one stage; with ``only``, every other one must be finished already."""
     folder, module = context.folder.stage(verb), stage_module(verb)
     plan = Plan(verb, recipe_part(context.recipe, verb), module.inputs(context), context.recipe.seed)
@@ -186,11 +218,14 @@ def _run_stage(context: Context, verb: str, sensitivity: str, *, only: str) -> N
     try:
         launched = launching.launched(context.recipe.launch, verb)
         facts = launching.run(verb, context) if launched else module.run(context)
-    except BaseException:
-        plan.write(folder, seconds=spent + time.monotonic() - started)
+    except BaseException as error:
+        if isinstance(error, ConfigError) and made is None:
+            (folder / FILE).unlink()  # nothing was done: the corrected recipe is no other one
+        else:
+            plan.write(folder, seconds=spent + time.monotonic() - started)
         raise
     seconds = round(spent + time.monotonic() - started, 3)
-    _finish(folder, plan, _hashes(folder), {**facts, "seconds": seconds}, sensitivity)
+    _finish(folder, plan, _hashes(folder), {**facts, "seconds": seconds}, sensitivity_of(context, verb))
     say(f"{verb}: done in {seconds:.0f} s")
 
 
@@ -213,7 +248,7 @@ def _finish(
 
 def _sensitivity(cases: Sequence[Case]) -> str:
     """The strictest of all cases: it travels on with whatever is made of them."""
-    return "credentialed" if any(case.sensitivity != "public" for case in cases) else "public"
+    return strictest(case.sensitivity for case in cases)
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -223,8 +258,14 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _remove(folder: RunFolder, verbs: tuple[str, ...]) -> None:
+    """What these stages have made, but for the teachers' answers: they were paid for, and stay."""
     for verb in verbs:
-        _drop(folder.stage(verb))
+        if not folder.streams.exists() or folder.streams.parent != folder.stage(verb):
+            _drop(folder.stage(verb))
+            continue
+        for path in folder.stage(verb).iterdir():
+            if not path.name.startswith(STREAMS):
+                path.unlink()
 
 
 def _remove_all(folder: RunFolder, plan: Plan) -> None:

@@ -2,11 +2,18 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 Advance = Callable[..., None]
 """``advance(n=1, note="")``: n more units are done; the note stands at the end of the bar."""
+
+
+AdvanceRow = Callable[[str, int, str], None]
+"""``advance(row, n, note)``: n more units of a row are done; the note stands at its end."""
+LOG_EVERY_S = 60.0
+"""Where the output is no terminal, how often the rows are told in a line."""
 
 
 def _speaks() -> bool:
@@ -46,6 +53,52 @@ def bar(title: str, total: int) -> Iterator[Advance]:
                 progress.update(task, advance=n)
 
         yield advance
+
+
+@contextmanager
+def rows(title: str, totals: Mapping[str, int], done: Mapping[str, int]) -> Iterator[AdvanceRow]:
+    """Several progress bars below each other, by name, each with time left; fits 80 columns.
+
+    Where the output is no terminal, a line with all of them every ``LOG_EVERY_S`` and at the end.
+    """
+    if not _speaks():
+        yield lambda row, n, note: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", table_column=Column(max_width=16, no_wrap=True)),
+        BarColumn(bar_width=10),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("[dim]{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        tasks = {
+            name: progress.add_task(name, total=total, completed=done[name], note="")
+            for name, total in totals.items()
+        }
+        told = time.monotonic()
+
+        def line() -> str:
+            each = (f"{task.description} {task.completed:.0f}/{task.total:.0f}" for task in progress.tasks)
+            return f"{title}: {', '.join(each)}"
+
+        def advance(row: str, n: int, note: str) -> None:
+            nonlocal told
+            progress.update(tasks[row], advance=n, note=note)
+            if not console.is_terminal and time.monotonic() - told >= LOG_EVERY_S:
+                told = time.monotonic()
+                console.print(line(), highlight=False, soft_wrap=True)
+
+        try:
+            yield advance
+        finally:
+            if not console.is_terminal:
+                console.print(line(), highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:

@@ -1,10 +1,14 @@
-"""Protocols: the three plugs of the project. Third parties register them by entry points."""
+"""Protocols: the plugs of the project. Third parties register them by entry points."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from driftbound.records import Case, Claim, Trajectory
+from driftbound.records import Case, Claim, Completion, Request, Tokens, Trajectory
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @runtime_checkable
@@ -51,9 +55,18 @@ class Teacher(Protocol):
     """A source of answers."""
 
     name: str
+    model: str
+    params: str
+    """Settings that decide what it answers, as JSON; with the model part of a request's identity."""
 
-    async def answer(self, case: Case, question: str, images: Sequence[bytes]) -> Trajectory:
-        """Ask once. A bad answer is a trajectory with a status, not an exception."""
+    async def answer(self, request: Request) -> Trajectory:
+        """Ask once. A bad answer is a trajectory with a status, not an exception.
+
+        Raises ``TeacherError`` when asking this teacher on is pointless.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections and memory."""
 
 
 @runtime_checkable
@@ -70,3 +83,49 @@ class Policy(Protocol):
         self, questions: Sequence[str], images: Sequence[Sequence[Path]], answers: Sequence[str]
     ) -> list[float]:
         """Sum of the answer tokens' log-probabilities, in nats, end token included."""
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """A model in process that can be a teacher: it answers by seed and says what made the answer."""
+
+    @property
+    def version(self) -> str:
+        """Identity of the weights, the same wherever they lie."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What else decides an answer's last digits: packages, number format, device."""
+
+    def complete(
+        self,
+        questions: Sequence[str],
+        images: Sequence[Sequence[Path | bytes]],
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seeds: Sequence[int] | None = None,
+        logprobs: int | None = None,
+    ) -> list[Completion]:
+        """One answer per question; images are files or their bytes.
+
+        Temperature 0 is greedy. Otherwise an answer is drawn by its seed, one per question, whoever else
+        is in the batch. ``logprobs`` asks for each token's log-probability and so many alternatives.
+        """
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """A model in process that says how likely it finds every next token, along any text."""
+
+    def tokens(self, answer: str, *, ended: bool = True) -> Tokens:
+        """The T tokens of an answer, with an end token where it ``ended``."""
+
+    def distributions(
+        self, question: str, images: Sequence[Path | bytes], answer: str, *, ended: bool = True
+    ) -> "NDArray[np.float32]":
+        """Log-probabilities (T, V) in nats of the V possible tokens in place of each of the answer's T.
+
+        Row t is given question, images and the answer's tokens before t; the answer may be another model's.
+        """

@@ -1,7 +1,9 @@
 """Records: what the stages hand to each other. They only remember; reading and scoring live elsewhere."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Status(StrEnum):
@@ -71,6 +73,20 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question to one teacher, ready to be put."""
+
+    case: Case
+    question: str
+    images: tuple[bytes, ...]
+    """The files' bytes, as they lie in the run."""
+    request_hash: str
+    """Identity of what is asked: model, settings, question and images by content."""
+    sample: int = 0
+    wave: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
     """One teacher's answer to one case, exactly as received."""
 
@@ -87,15 +103,52 @@ class Trajectory:
     """Model asked for."""
     version: str = ""
     """Model that the endpoint says has answered."""
+    fingerprint: str = ""
+    """What else the endpoint says of its make (``system_fingerprint``)."""
     params: str = "{}"
     """Sampling settings, as JSON."""
+    logprobs: str = ""
+    """Log-probabilities per token as JSON, in the OpenAI schema's ``content`` list; empty where none were
+    asked for or given."""
     request_hash: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cost: float = 0.0
+    """US dollars, by the recipe's prices at the time; without a price 0."""
     latency_s: float = 0.0
     created_at: str = ""
     """UTC, ISO 8601."""
     error: str = ""
+    """Why there is no answer; empty unless failed."""
+    note: str = ""
+    """What was done to the request on its way, such as an image made smaller."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What a model in this process made of one question."""
+
+    text: str
+    """Without end token."""
+    ended: bool
+    """Whether it came to its end by itself; ``False`` where the limit of tokens cut it off."""
+    prompt_tokens: int
+    """Those of the images among them."""
+    completion_tokens: int
+    """The end token among them."""
+    logprobs: tuple[Mapping[str, Any], ...] = ()
+    """For each token of the text, as in the OpenAI schema's ``content`` list: ``token``, ``logprob`` (nats),
+    ``bytes``, ``top_logprobs``; none where none were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A text as a model's own tokenizer cuts it."""
+
+    ids: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+    """``(start, end)`` in code points of the text, for each token; white space may belong to none, and a
+    character of several tokens belongs to all of them. An end token stands empty behind the text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

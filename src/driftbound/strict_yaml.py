@@ -8,6 +8,8 @@ from pydantic import BaseModel
 
 from driftbound.errors import ConfigError
 
+_BOOLEAN, _TEXT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:str"
+
 
 class TwiceError(yaml.YAMLError):
     """A key that stands twice in one table."""
@@ -25,6 +27,8 @@ class StrictLoader(yaml.SafeLoader):
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 continue
+            if key.tag == _BOOLEAN:
+                key.tag = _TEXT  # YAML 1.1 takes the key "on" for true
             line = key.start_mark.line + 1
             if key.value in first:
                 raise TwiceError(f"line {line}: key {key.value!r} stands in line {first[key.value]} already")

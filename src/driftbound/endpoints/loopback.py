@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO
 
-from driftbound.endpoints.client import is_loopback
+from driftbound.endpoints.gate import is_loopback
 from driftbound.errors import TeacherError
 
 START_S = 60.0

@@ -1,18 +1,31 @@
-"""The model card that a trainer leaves beside what it has trained."""
+"""The model card that a trainer leaves beside what it has trained; it says how sensitive that is."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from driftbound import __version__
 from driftbound.store.checkpoint import is_hub_name
 
 PAPER = "2510.04142"
+_LINK = f"([arXiv {PAPER}](https://arxiv.org/abs/{PAPER}))"
 _NAMES = {
     "plackett_luce": "the chosen answer is the first choice among all answers (Plackett-Luce)",
     "pairwise": "the chosen answer is preferred over each rejected one (mean of DPO terms)",
 }
 
+_HOW = {
+    "bootstrap": "on the answers of several teachers, one branch per teacher (supervised bootstrapping)",
+    "align": "to prefer one consensus over the answers of all teachers at once: {}",
+}
+_SENSITIVITY = {
+    "public": "Sensitivity: public; nothing that it was made of is marked as credentialed.",
+    "credentialed": "**Sensitivity: credentialed.** It was made of data under a data use agreement and is to "
+    "be treated as containing sensitive information (PhysioNet's guideline on derived data sets and models, "
+    "24 April 2024): pass it on to nobody outside the agreement.",
+}
 _SHOWN = ("objective", "beta", "anchor", "length_normalised", "max_length", "row_tokens", "learning_rate")
+_SHOWN_OF_STUDENTS = ("epochs", "groups_per_step", "tuner", "weights", "train_vision", "seed")
 
 
 def settings_of(args: Any, model: Any) -> dict[str, object]:
@@ -33,8 +46,39 @@ def model_card(
     adapter: bool,
     settings: Mapping[str, object],
     tags: Sequence[str],
+    sensitivity: str = "public",
 ) -> str:
     """Markdown with the metadata that the Hub reads; ``base`` is linked where it is a name on the Hub."""
+    said = (
+        f"Trained from {base or 'a model given in memory'} by driftbound {__version__}, with several "
+        f"rejected answers per prompt: {_NAMES[objective]}, as in Autonomous Preference Optimization {_LINK}."
+    )
+    return _page(title, base, adapter, tags, said, sensitivity, settings)
+
+
+def student_card(
+    title: str, verb: str, *, base: str, settings: Mapping[str, object], sensitivity: str
+) -> str:
+    """The card of a run's student, as ``bootstrap`` or ``align`` leaves it."""
+    how = _HOW[verb].format(_NAMES.get(str(settings.get("objective")), ""))
+    name = base if is_hub_name(base) else Path(base).name  # where it lay is nobody's business
+    said = (
+        f"Trained from {name} by driftbound {__version__} {how}, as in Autonomous Preference Optimization "
+        f"{_LINK}."
+    )
+    shown = {key: settings[key] for key in (*_SHOWN, *_SHOWN_OF_STUDENTS) if key in settings}
+    return _page(title, base, False, (), said, sensitivity, shown)
+
+
+def _page(
+    title: str,
+    base: str,
+    adapter: bool,
+    tags: Sequence[str],
+    said: str,
+    sensitivity: str,
+    settings: Mapping[str, object],
+) -> str:
     head = [f"library_name: {'peft' if adapter else 'transformers'}", "pipeline_tag: image-text-to-text"]
     if base and is_hub_name(base):
         head.append(f"base_model: {base}")
@@ -43,9 +87,8 @@ def model_card(
     return "\n".join(
         [
             *("---", *head, "---", "", f"# {title}", ""),
-            f"Trained from {base or 'a model given in memory'} by driftbound {__version__}, with several "
-            f"rejected answers per prompt: {_NAMES[objective]}, as in Autonomous Preference Optimization "
-            f"([arXiv {PAPER}](https://arxiv.org/abs/{PAPER})).",
+            said,
+            *("", _SENSITIVITY[sensitivity]),
             *("", "| setting | value |", "| --- | --- |", *rows, ""),
         ]
     )

@@ -1,6 +1,7 @@
 """From examples (texts, image files) to one batch of packed rows."""
 
 import hashlib
+import io
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -223,15 +224,16 @@ def pixels_of(image: "Image") -> str:
     return hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
 
 
-def open_image(path: Picture) -> Any:
-    """An image in memory; raises ``CaseError`` naming the file."""
+def open_image(given: "Picture | bytes") -> Any:
+    """An image in memory, from a file, its bytes or another image; raises ``CaseError`` naming the file."""
     from PIL import Image
 
-    if isinstance(path, Image.Image):
-        return path.convert("RGB")
+    if isinstance(given, Image.Image):
+        return given.convert("RGB")
+    name, file = (f"of {len(given)} bytes", io.BytesIO(given)) if isinstance(given, bytes) else (given, given)
     with (
-        boundary(CaseError, f"opening image {path}", then="Check the file or the path."),
-        Image.open(path) as image,
+        boundary(CaseError, f"opening image {name}", then="Check the file or the path."),
+        Image.open(file) as image,
     ):
         return image.convert("RGB")
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,13 +95,15 @@ def adapters(model: Any, config: TrainingConfig) -> Any:
     return LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=_decoder_linears(model))
 
 
-def save(student: Student, folder: Path) -> None:
-    """Write an ordinary checkpoint folder; it appears complete or not at all."""
+def save(student: Student, folder: Path, beside: Mapping[str, str] | None = None) -> None:
+    """Write an ordinary checkpoint folder, and texts by name; it appears complete or not at all."""
     partial = folder.with_name(folder.name + ".partial")
     with boundary(StoreError, f"writing {folder}", then="Check disk space and permissions."):
         shutil.rmtree(partial, ignore_errors=True)
         student.model.save_pretrained(partial)
         student.processor.save_pretrained(partial)
+        for name, text in (beside or {}).items():
+            (partial / name).write_text(text, encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         partial.replace(folder)
 

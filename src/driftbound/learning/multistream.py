@@ -20,13 +20,14 @@ from driftbound.learning.families import collator_for
 from driftbound.learning.goals import Alignment
 from driftbound.learning.merging import merged
 from driftbound.learning.multistream_config import MultiStreamConfig
-from driftbound.learning.multistream_files import stored, trained
+from driftbound.learning.multistream_files import refuse_hub, sensitivity_of, stored, trained
 from driftbound.learning.multistream_model import adapt, arithmetic_of, init_of, resolve
 from driftbound.learning.reference import identity_of, logp_at_start, reference_logps
 from driftbound.learning.rows import Rows
 from driftbound.learning.tower import forget_features, keep_features, tower_is_trained
 from driftbound.learning.trainer import GroupTrainer
 from driftbound.learning.training import COMPLETE
+from driftbound.store.sensitivity import MARK, mark_text
 
 _HOW_ROWS_ARE_LAID = ("max_length", "row_tokens", "attention", "two_pass")
 
@@ -69,6 +70,7 @@ class MultiStreamTrainer(GroupTrainer):
         init = init_of(model, model_init_kwargs)
         model, processing_class = resolve(model, processing_class, args, init)
         self.base_name = str(getattr(model.config, "_name_or_path", "") or "")
+        self.sensitivity = sensitivity_of(self.base_name, args)  # set it where the rows are credentialed
         self._arithmetic = arithmetic_of(args)
         self._collate = collator_for(
             models.Student(
@@ -250,6 +252,11 @@ class MultiStreamTrainer(GroupTrainer):
         else:
             self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
+        """As ``Trainer``, but not with what is credentialed: ``driftbound push`` has the gate for that."""
+        refuse_hub(self.sensitivity)
+        return super().push_to_hub(*args, **kwargs)
+
     def create_model_card(
         self, model_name: str | None = None, tags: str | list[str] | None = None, **_: Any
     ) -> None:
@@ -274,8 +281,10 @@ class MultiStreamTrainer(GroupTrainer):
             adapter=hasattr(self.model, "peft_config") if adapter is None else adapter,
             settings=settings,
             tags=tags,
+            sensitivity=self.sensitivity,
         )
         with boundary(StoreError, f"writing {folder}", then="Check disk space and permissions."):
+            (folder / MARK).write_text(mark_text(self.sensitivity), encoding="utf-8")
             (folder / "README.md").write_text(card, encoding="utf-8")
 
 

@@ -1,12 +1,13 @@
-"""What a trainer's folders hold: the newest whole checkpoint, and the trained weights in one, by name."""
+"""What a trainer's folders hold: newest whole checkpoint, trained weights by name, how sensitive they are."""
 
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from driftbound.errors import TrainingError, boundary
+from driftbound.errors import DataUseError, TrainingError, boundary
 from driftbound.learning.training import COMPLETE
+from driftbound.store.sensitivity import marked
 
 
 def last_complete(output_dir: Path) -> Path | None:
@@ -41,3 +42,23 @@ def stored(folder: Path, model: Any) -> dict[str, Tensor]:
     if strange:
         raise TrainingError(f"{folder}: written by a training of other weights ({strange[0]}). Start anew.")
     return found
+
+
+def sensitivity_of(base: str, args: Any) -> str:
+    """What the folder of a base says; ``public`` for one that says nothing, and for a name on a hub.
+
+    Raises ``DataUseError`` where the arguments of the training would have it uploaded and must not.
+    """
+    sensitivity = (marked(Path(base)) if base else None) or "public"
+    if args.push_to_hub:
+        refuse_hub(sensitivity)
+    return sensitivity
+
+
+def refuse_hub(sensitivity: str) -> None:
+    """Raise ``DataUseError`` where a trainer would upload what it must not."""
+    if sensitivity != "public":
+        raise DataUseError(
+            f"a trainer does not upload what is made of {sensitivity} data: it knows no acknowledgement. "
+            "Set push_to_hub: false; driftbound push uploads it under the recipe's. Nothing was sent."
+        )

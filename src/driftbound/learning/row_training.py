@@ -17,6 +17,7 @@ from driftbound.learning.multistream_files import last_complete
 from driftbound.learning.rows import Rows
 from driftbound.learning.training import StepProgress, checkpointing
 from driftbound.progress import bar
+from driftbound.store.exchange import strictest
 
 _SAME = (
     *("objective", "beta", "anchor", "length_normalised", "floor"),
@@ -33,9 +34,12 @@ def train_on_rows(
     out: Path,
     config: AlignConfig,
     *,
+    sensitivity: str,
     claim: Callable[[], None],
 ) -> None:
     """Train ``base`` and leave an ordinary checkpoint in ``out``; goes on from the last whole checkpoint.
+
+    ``sensitivity`` is that of the rows; the checkpoint says it, or the base's where that is stricter.
 
     Rows are checked before the model is loaded; ``claim`` is called when nothing stands in the way.
     """
@@ -66,6 +70,7 @@ def train_on_rows(
         models.make_trainable(student.model, config)
     steps = math.ceil(config.epochs * math.ceil(len(rows) / config.groups_per_step))
     trainer = MultiStreamTrainer(student.model, args, checked, **given)
+    trainer.sensitivity = strictest([trainer.sensitivity, sensitivity])
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     start = last_complete(out)

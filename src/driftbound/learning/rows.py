@@ -89,7 +89,11 @@ def _beside(row: Row, column: str, n: int, where: str) -> Sequence[Any] | None:
 
 
 def _answer(value: Any, column: str, where: str) -> str:
-    """A string, or a conversation of one message."""
+    """A string, a message, or a conversation of one message."""
+    if isinstance(value, Mapping):
+        if value.get("role") != "assistant":
+            raise CaseError(f"{where}: {column!r} is said by {value.get('role')!r}, not by the assistant.")
+        value = [value]
     if isinstance(value, list | tuple):
         if len(value) != 1 or not isinstance(value[0], Mapping):
             raise CaseError(f"{where}: {column!r} has {len(value)} messages. Give a string or one message.")

@@ -4,7 +4,7 @@ import copy
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from accelerate.utils import send_to_device
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
+from transformers.integrations import TensorBoardCallback
 
 from driftbound.config import TrainingConfig
 from driftbound.errors import ConfigError, StoreError, boundary
@@ -38,13 +39,15 @@ def train(
     *,
     seed: int,
     folder: Path,
+    beside: Mapping[str, str] | None = None,
     floor: float = -math.inf,
 ) -> dict[str, Any]:
     """Train ``student`` on ``examples`` and write ``student/`` and ``metrics.jsonl`` into ``folder``.
 
-    Goes on from the last complete checkpoint in ``folder/checkpoints``, with the result that an
-    uninterrupted training has. What is given should be what ``examine`` has left. Returns facts, which
-    the first of several processes has whole. Raises ``TrainingError`` below the floor.
+    ``beside`` are texts that the student's folder gets too, by file name. Goes on from the last complete
+    checkpoint in ``folder/checkpoints``, with the result that an uninterrupted training has. What is given
+    should be what ``examine`` has left. Returns facts, which the first of several processes has whole.
+    Raises ``TrainingError`` below the floor.
     """
     torch.manual_seed(seed)
     verb = folder.name.partition("-")[2]
@@ -63,7 +66,7 @@ def train(
             objective=objective,
             floor=floor,
         )
-        trainer.remove_callback(PrinterCallback)
+        _set_callbacks(trainer, folder)
         twin = _twin(model) if trainer.sharded and processes.leads() else model
         try:
             trainer.train(resume_from_checkpoint=str(start) if start else None)
@@ -81,7 +84,7 @@ def train(
         size, title = config.groups_per_forward, f"{verb}: validation"
         watched = watch(student.model, collate, validation, objective, size, title=title)
         _write_metrics(folder / "metrics.jsonl", trainer.state.log_history, watched)
-        models.save(student, folder / "student")
+        models.save(student, folder / "student", beside)
         _drop(checkpoints)
     processes.wait()
     return {"groups": len(examples), "steps": steps, "validation": watched, "kept_in_merging": kept}
@@ -161,12 +164,21 @@ def _arguments(config: TrainingConfig, steps: int, seed: int, checkpoints: Path)
         dataloader_pin_memory=on_gpu,
         remove_unused_columns=False,
         disable_tqdm=True,
-        report_to="none",
+        report_to=list(config.report_to) or "none",
+        run_name="/".join(checkpoints.absolute().parts[-3:-1]),
         ddp_find_unused_parameters=True,  # a case without image leaves the tower out
         **checkpointing(config.gradient_checkpointing),
     )
     arguments._n_gpu = min(1, arguments.n_gpu)  # no DataParallel: it splits groups behind our back
     return arguments
+
+
+def _set_callbacks(trainer: GroupTrainer, folder: Path) -> None:
+    """No printing, and TensorBoard's files beside the metrics: its own place goes with the checkpoints."""
+    trainer.remove_callback(PrinterCallback)
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+            callback.logging_dir = str(folder / "tensorboard")
 
 
 def checkpointing(wanted: bool) -> dict[str, Any]:

@@ -161,6 +161,7 @@ def _numbers(material: Material, view: Mapping[str, Any]) -> dict[str, Any]:
     """All that the page says, without pictures."""
     return {
         "run": material.name,
+        "sensitivity": "credentialed" if view["sensitive"] else "public",
         "headline": _plain(view["headline"]),
         "results": {
             split: {

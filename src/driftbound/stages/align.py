@@ -9,7 +9,7 @@ from driftbound.errors import TrainingError
 from driftbound.progress import say
 from driftbound.records import Case, Group, Negative, Status
 from driftbound.stages.context import Context
-from driftbound.stages.gather import image_paths
+from driftbound.stages.gather import beside_student, image_paths, open_trackers
 from driftbound.store.manifest import sha256_file, sha256_tree
 from driftbound.store.tables import read_cases, read_groups
 
@@ -34,7 +34,7 @@ def run(context: Context) -> dict[str, Any]:
     anything moves. A group without a valid negative is left out and counted, and so is one whose
     consensus would have to be cut.
     """
-    from driftbound.learning import models
+    from driftbound.learning import models, processes
     from driftbound.learning.examining import examine
     from driftbound.learning.families import collator_for
     from driftbound.learning.reference import identity_of, reference_logps
@@ -57,6 +57,8 @@ def run(context: Context) -> dict[str, Any]:
     teachers = tuple(teacher.name for teacher in context.recipe.teachers)
     collate.columns, collate.first_is_whole = ("consensus", *teachers), True
     examples, validation, measured = examine(student.model, collate, examples, validation, verb="align")
+    if processes.leads():
+        open_trackers(context, "align", config)
     with kept_features(student.model, config.tower_cache_mb if models.tower_is_frozen(config) else 0):
         collate.reference = reference_logps(
             student.model,
@@ -76,6 +78,7 @@ def run(context: Context) -> dict[str, Any]:
             config,
             seed=context.recipe.seed,
             folder=folder,
+            beside=beside_student(context, "align", config),
             floor=start + config.floor,
         )
     return {

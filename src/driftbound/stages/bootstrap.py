@@ -7,7 +7,7 @@ from driftbound.errors import TrainingError
 from driftbound.phantom_base import resolve_base
 from driftbound.records import Status, Trajectory
 from driftbound.stages.context import Context
-from driftbound.stages.gather import image_paths, training_trajectories
+from driftbound.stages.gather import beside_student, image_paths, open_trackers, training_trajectories
 from driftbound.store.manifest import sha256_file, sha256_tree
 from driftbound.store.streams import Streams
 from driftbound.store.tables import read_cases
@@ -35,7 +35,7 @@ def run(context: Context) -> dict[str, Any]:
     Only the training split is trained on (arXiv 2510.04142, supervised bootstrapping: the forward
     KL to every teacher, in practice next-token NLL on the pooled trajectories).
     """
-    from driftbound.learning import models
+    from driftbound.learning import models, processes
     from driftbound.learning.examining import examine
     from driftbound.learning.families import collator_for
     from driftbound.learning.goals import Bootstrapping
@@ -54,6 +54,8 @@ def run(context: Context) -> dict[str, Any]:
     validation = _examples(context, "validation")
     examples, validation, measured = examine(student.model, collate, examples, validation, verb="bootstrap")
     again = models.tower_is_frozen(config) and config.epochs > 1
+    if processes.leads():
+        open_trackers(context, "bootstrap", config)
     with kept_features(student.model, config.tower_cache_mb if again else 0):
         facts = train(
             student,
@@ -64,6 +66,7 @@ def run(context: Context) -> dict[str, Any]:
             config,
             seed=context.recipe.seed,
             folder=folder,
+            beside=beside_student(context, "bootstrap", config),
         )
     answers = sum(candidate is not None for example in examples for candidate in example.candidates)
     return {**facts, **measured, "answers": answers}

@@ -1,10 +1,21 @@
 """Context: what every stage is handed; its recipe, its run folder and its field."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from driftbound.config import Recipe
 from driftbound.protocols import Domain
 from driftbound.store.folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Which part of the asking ``collect`` does; by default all of the first."""
+
+    wave: int = 0
+    """0: what the method learns from; a later one asks the anchor cases again."""
+    shard: int = 0
+    shards: int = 1
+    """This machine asks about every ``shards``-th case, from number ``shard`` on."""
 
 
 @dataclass(frozen=True)
@@ -14,3 +25,4 @@ class Context:
     recipe: Recipe
     folder: RunFolder
     domain: Domain
+    round: Round = field(default_factory=Round)

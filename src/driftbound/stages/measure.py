@@ -54,7 +54,7 @@ def run(context: Context) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     cases = read_cases(context.folder.cases)
     with Streams.open_readonly(context.folder.streams) as streams:
-        answers = streams.all()
+        answers = list(streams.current())
     claims, readings = _read_all(context, cases, answers)
     write_claims(folder / "claims.parquet", claims)
 

@@ -73,7 +73,7 @@ def _streams(path: Path) -> list[Trajectory]:
     if not path.is_file():
         return []
     with Streams.open_readonly(path) as streams:
-        return [each for each in streams.all() if each.sample == 0]
+        return [each for each in list(streams.current()) if each.sample == 0]
 
 
 def _records(context: Context, streams: Sequence[Trajectory]) -> list[CaseRecord]:

@@ -6,6 +6,9 @@ from pathlib import Path
 VERBS = ("collect", "measure", "bootstrap", "synthesize", "align", "evaluate", "report")
 """The order of the method; each word is a command, a file in ``stages/`` and a folder of the run."""
 
+STREAMS = "streams.sqlite"
+"""The teachers' answers; SQLite's own files beside it begin alike. No option of any command removes it."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -33,7 +36,12 @@ class RunFolder:
 
     @property
     def streams(self) -> Path:
-        return self.stage("collect") / "streams.sqlite"
+        return self.stage("collect") / STREAMS
+
+    @property
+    def audit(self) -> Path:
+        """Every passage of the data gate, one JSON line each."""
+        return self.root / "audit.jsonl"
 
     @property
     def claims(self) -> Path:

@@ -92,8 +92,11 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write ``manifest.json`` into ``folder``, whole or not at all. Raises ``StoreError``."""
-        text = json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False)
-        atomic_write_text(folder / NAME, text + "\n")
+        atomic_write_text(folder / NAME, self.as_text())
+
+    def as_text(self) -> str:
+        """What a manifest's file holds."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest | None":

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from driftbound.errors import StoreError
+from driftbound.store.folder import STREAMS
 from driftbound.store.manifest import Manifest, atomic_write_text
 
 FILE = "plan.json"
@@ -102,5 +103,5 @@ def first_difference(there: Any, here: Any, path: str = "") -> str:
 
 
 def _is_ours(name: str) -> bool:
-    """The lock and what an atomic write leaves behind when it is killed."""
-    return name.startswith(".") or name.endswith((".partial", ".tmp"))
+    """The lock, what a killed atomic write leaves behind, and answers that outlive their stage."""
+    return name.startswith((".", STREAMS)) or name.endswith((".partial", ".tmp"))

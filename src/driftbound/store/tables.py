@@ -1,6 +1,7 @@
 """Tables: Parquet files with fixed schemas between the stages, written whole or not at all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from driftbound.store.manifest import one_line, replacing
 
 SENSITIVITIES = ("public", "credentialed")
 
+_ROWS = 256
+"""So many are read at a time where not all are held."""
 _STRINGS = pa.list_(pa.string())
 CASES = pa.schema(
     [
@@ -188,8 +191,15 @@ def write_groups(path: Path, groups: Sequence[Group]) -> None:
 
 def read_groups(path: Path) -> list[Group]:
     """Groups in the order they were written. Raises ``StoreError``."""
-    rows = _read(path, GROUPS, StoreError, "Run 'driftbound synthesize' with this recipe first.").to_pylist()
-    return [Group(**row | {"negatives": tuple(map(_negative, row["negatives"]))}) for row in rows]
+    return list(each_group(path))
+
+
+def each_group(path: Path) -> Iterator[Group]:
+    """As ``read_groups``, one by one in little memory."""
+    cure = "Run 'driftbound synthesize' with this recipe first."
+    for table in _parts(path, GROUPS, StoreError, cure):
+        for row in table.to_pylist():
+            yield Group(**row | {"negatives": tuple(map(_negative, row["negatives"]))})
 
 
 def _negative(row: dict[str, Any]) -> Negative:
@@ -199,19 +209,39 @@ def _negative(row: dict[str, Any]) -> Negative:
 
 def _read(path: Path, schema: pa.Schema | None, kind: type[DriftboundError], cure: str) -> pa.Table:
     """A table, its columns checked against ``schema``; raises ``kind``."""
+    with _opened(path, kind, cure) as file:
+        table = file.read()
+        return table if schema is None else _checked(path, table, schema, kind, cure)
+
+
+def _parts(path: Path, schema: pa.Schema, kind: type[DriftboundError], cure: str) -> Iterator[pa.Table]:
+    """As ``_read``, some rows at a time."""
+    with _opened(path, kind, cure) as file:
+        _checked(path, file.schema_arrow.empty_table(), schema, kind, cure)  # also where there is no row
+        for batch in file.iter_batches(batch_size=_ROWS):
+            yield _checked(path, pa.Table.from_batches([batch]), schema, kind, cure)
+
+
+@contextmanager
+def _opened(path: Path, kind: type[DriftboundError], cure: str) -> Iterator[pq.ParquetFile]:
+    """One file, not a data set: a path with "key=value" in it must not add columns."""
     if not path.is_file():
         raise kind(f"{path}: no such file. {cure}")
     try:
-        # One file, not a data set: a path with "key=value" in it must not add columns.
-        table = pq.ParquetFile(path).read()
-        if schema is None:
-            return table
-        missing = [name for name in schema.names if name not in table.column_names]
-        if missing:
-            raise kind(f"{path}: column {missing[0]!r} is missing. {cure}")
-        table = table.select(schema.names).cast(schema)
+        with pq.ParquetFile(path, buffer_size=1 << 20) as file:
+            yield file
     except (OSError, pa.ArrowException) as error:
         raise kind(f"{path}: not a readable Parquet file ({one_line(error)}). {cure}") from error
+
+
+def _checked(
+    path: Path, table: pa.Table, schema: pa.Schema, kind: type[DriftboundError], cure: str
+) -> pa.Table:
+    """The table with the columns of ``schema`` and no empty cell."""
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise kind(f"{path}: column {missing[0]!r} is missing. {cure}")
+    table = table.select(schema.names).cast(schema)
     for name in schema.names:
         if table.column(name).null_count:
             raise kind(f"{path}: column {name!r} has empty cells. {cure}")

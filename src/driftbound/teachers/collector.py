@@ -5,20 +5,36 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from driftbound.errors import TeacherError
-from driftbound.progress import Advance
+from driftbound.errors import BudgetError, TeacherError
 from driftbound.protocols import Teacher
-from driftbound.records import Case, Status, Trajectory
-from driftbound.store.streams import Streams
+from driftbound.records import Request, Trajectory
 
 LEAD = 64
 """How many cases a teacher may be ahead of the slowest one, so that an interruption leaves complete cases."""
 STALLED_S = 10.0
-"""A teacher silent for so long holds nobody up."""
-BATCH = 50
-"""Answers that are committed together, at the latest after ``BATCH_S``."""
-BATCH_S = 1.0
+"""A teacher silent for so long holds nobody up, unless it is as slow as that: then for ``STALLED_GAPS`` times
+the longest pause between its latest answers."""
+STALLED_GAPS = 3.0
+GATHER_S = 0.01
+"""Answers that come within so short a time are committed together; their askers wait for it."""
+TOGETHER = 4
+"""Nor do more than a quarter of all askers wait: if all did, they would all ask again at the same moment."""
 _POLL_S = 0.02
+
+Store = Callable[[Sequence[Trajectory]], None]
+"""Commits answers; they are there when it returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is left to ask one teacher."""
+
+    teacher: Teacher
+    places: Sequence[int]
+    """In the order of asking, which is the same for all teachers."""
+    request: Callable[[int], Request]
+    """The request at a place, made when it is needed."""
+    concurrency: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,137 +51,140 @@ class Session:
 class _Stream:
     """One teacher at work."""
 
-    teacher: Teacher
-    cases: Sequence[tuple[int, Case]]
-    """Unfinished cases with their place in the order of asking."""
+    work: Work
     at: int = 0
-    """How many of them have been taken."""
+    """How many places have been taken."""
     asked: int = 0
     answered_at: float = float("-inf")
+    gap: float = 0.0
+    """Seconds between its answers, the longest of late."""
     stopped: str = ""
     workers: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
     def place(self) -> int | None:
-        """Place of the next case, ``None`` at the end."""
-        return self.cases[self.at][0] if self.at < len(self.cases) else None
+        """The next place, ``None`` at the end."""
+        return self.work.places[self.at] if self.at < len(self.work.places) else None
+
+    def answered(self) -> None:
+        """An answer came."""
+        now = time.monotonic()
+        if self.asked:
+            self.gap = max(now - self.answered_at, 0.9 * self.gap)
+        self.asked += 1
+        self.answered_at = now
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it has been silent for longer than it usually is."""
+        silent = time.monotonic() - self.answered_at
+        return silent > max(STALLED_S, STALLED_GAPS * self.gap)
 
 
 class Collector:
     """Asks and stores; one use per session."""
 
-    def __init__(
-        self,
-        streams: Streams,
-        *,
-        question: Callable[[Case], str],
-        images: Callable[[Case], Sequence[bytes]],
-        concurrency: int,
-        advance: Advance,
-    ) -> None:
-        self._streams = streams
-        self._question = question
-        self._images = images
-        self._concurrency = concurrency
-        self._advance = advance
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._waiting: list[Trajectory] = []
-        self._began = self._flushed = time.monotonic()
-        self._stored = self._refused = self._failed = 0
+        self._enough = 1
+        self._stored, self._came = asyncio.Event(), asyncio.Event()
 
-    async def collect(self, work: Sequence[tuple[Teacher, Sequence[tuple[int, Case]]]]) -> dict[str, Session]:
-        """Ask each teacher about its ``(place, case)`` pairs, which are in the order of asking.
+    async def collect(self, work: Sequence[Work]) -> dict[str, Session]:
+        """Ask each teacher what is left; an answer is stored before its asker goes on.
 
         A teacher that raises ``TeacherError`` is asked no more and does not hold up the others.
         Any other error (an unreadable image, a full disk) stops everything; what was answered
         until then is stored. Returns teacher -> what it did.
         """
-        self._began = self._flushed = time.monotonic()
-        streams = [_Stream(teacher, cases) for teacher, cases in work]
-        for _ in range(self._concurrency):
+        began = time.monotonic()
+        streams = [_Stream(each) for each in work]
+        for nth in range(max((each.concurrency for each in work), default=0)):
             for stream in streams:
-                if len(stream.workers) < len(stream.cases):
-                    stream.workers.append(asyncio.create_task(self._work(stream, streams)))
+                if nth < min(stream.work.concurrency, len(stream.work.places)):
+                    stream.workers.append(asyncio.create_task(self._ask_on(stream, streams)))
         workers = [worker for stream in streams for worker in stream.workers]
-        clock = asyncio.create_task(self._tick())
+        self._enough = max(1, len(workers) // TOGETHER)
+        writer = asyncio.create_task(self._write())
         try:
-            await _all_well(workers, clock)
+            await _all_well(workers, writer)
         finally:
-            for task in (*workers, clock):
+            for task in (*workers, writer):
                 task.cancel()
-            await asyncio.gather(*workers, clock, return_exceptions=True)
+            await asyncio.gather(*workers, writer, return_exceptions=True)
             self._flush()
         return {
-            stream.teacher.name: Session(
+            stream.work.teacher.name: Session(
                 asked=stream.asked,
-                seconds=max(0.0, stream.answered_at - self._began),
+                seconds=max(0.0, stream.answered_at - began),
                 stopped=stream.stopped,
             )
             for stream in streams
         }
 
-    async def _work(self, stream: _Stream, streams: Sequence[_Stream]) -> None:
-        while stream.place is not None:
-            if self._ahead(stream.place, streams):
+    async def _ask_on(self, stream: _Stream, streams: Sequence[_Stream]) -> None:
+        """One of a teacher's askers: the next place, until there is none."""
+        while (place := stream.place) is not None:
+            if self._ahead(place, streams):
                 await asyncio.sleep(_POLL_S)
                 continue
-            _, case = stream.cases[stream.at]
             stream.at += 1
             try:
-                trajectory = await stream.teacher.answer(case, self._question(case), self._images(case))
+                trajectory = await stream.work.teacher.answer(stream.work.request(place))
             except TeacherError as error:
                 self._give_up(stream, error)
                 return
-            stream.asked += 1
-            stream.answered_at = time.monotonic()
+            stream.answered()
+            stored = self._stored
             self._waiting.append(trajectory)
-            if len(self._waiting) >= BATCH:
-                self._flush()
+            if len(self._waiting) >= self._enough:
+                self._commit()
+            else:
+                self._came.set()
+                await stored.wait()
 
     @staticmethod
     def _ahead(place: int, streams: Sequence[_Stream]) -> bool:
-        """Whether a teacher about to take the case at ``place`` would leave a living one behind."""
-        awake = time.monotonic() - STALLED_S
+        """Whether a teacher about to take this place would leave a living one behind."""
         return any(
-            other.place is not None
-            and place > other.place + LEAD
-            and other.answered_at > awake
-            and not other.stopped
+            other.place is not None and place > other.place + LEAD and not other.stalled and not other.stopped
             for other in streams
         )
 
     @staticmethod
     def _give_up(stream: _Stream, error: TeacherError) -> None:
-        stream.stopped = str(error)
+        """Ask this teacher no more; where only its budget is used up, what is under way still counts."""
+        stream.stopped = stream.stopped or str(error)
+        stream.at = len(stream.work.places)
         for worker in stream.workers:
-            if worker is not asyncio.current_task():
+            if worker is not asyncio.current_task() and not isinstance(error, BudgetError):
                 worker.cancel()
 
-    async def _tick(self) -> None:
+    async def _write(self) -> None:
+        """Commit what has come, again and again, and let those go on who wait for it."""
         while True:
-            await asyncio.sleep(BATCH_S / 4)
-            if time.monotonic() - self._flushed >= BATCH_S:
-                self._flush()
+            await self._came.wait()
+            await asyncio.sleep(GATHER_S)
+            self._came.clear()
+            self._commit()
+
+    def _commit(self) -> None:
+        """Store what has come, and let those go on who wait for it."""
+        done, self._stored = self._stored, asyncio.Event()
+        self._flush()
+        done.set()
 
     def _flush(self) -> None:
-        """Commit what waits; only now does it count as done."""
-        self._flushed = time.monotonic()
-        if not self._waiting:
-            return
-        batch, self._waiting = self._waiting, []
-        self._streams.put_many(batch)
-        self._stored += len(batch)
-        self._refused += sum(each.status is Status.REFUSED for each in batch)
-        self._failed += sum(each.status is Status.FAILED for each in batch)
-        rate = self._stored / max(1e-9, self._flushed - self._began)
-        lost = f", {self._failed} failed" if self._failed else ""
-        self._advance(len(batch), note=f"{rate:.0f}/s, {self._refused} refused{lost}")
+        if self._waiting:
+            self._store(self._waiting)
+            self._waiting = []  # only now: what could not be committed is tried once more at the end
 
 
-async def _all_well(workers: Sequence[asyncio.Task[None]], clock: asyncio.Task[None]) -> None:
-    """Wait for all workers, but no longer than until one of them, or the clock, has failed."""
+async def _all_well(workers: Sequence[asyncio.Task[None]], writer: asyncio.Task[None]) -> None:
+    """Wait for all workers, but no longer than until one of them, or the writer, has failed."""
     left: set[asyncio.Task[None]] = set(workers)
     while left:
-        done, _ = await asyncio.wait({*left, clock}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({*left, writer}, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error

@@ -1,20 +1,21 @@
 """A teacher behind an OpenAI-compatible endpoint: asks, and says what became of the question."""
 
-import hashlib
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
+from typing import Any
 
-from driftbound.endpoints.client import Endpoint, Failure, Reply, shown
-from driftbound.errors import TeacherError
-from driftbound.records import Case, Status, Trajectory
-
-UNREACHABLE_IN_A_ROW = 5
-"""Questions in a row without any way to the model (each with all its retries): it is not there."""
-FAILED_IN_A_ROW = 20
-"""Failed questions in a row, of whatever kind: it is out of order."""
+from driftbound.endpoints.client import Endpoint
+from driftbound.endpoints.gate import shown
+from driftbound.endpoints.replies import Reply
+from driftbound.errors import CaseError
+from driftbound.records import Request, Status, Trajectory
+from driftbound.teacher_config import ImagesConfig
+from driftbound.teachers.breaker import Breaker
+from driftbound.teachers.metering import Account, RequestMeter
+from driftbound.teachers.preparing import Prepared, prepare
+from driftbound.teachers.requests import params_json
+from driftbound.teachers.statuses import status_of
 
 
 class OpenAICompatibleTeacher:
@@ -22,99 +23,97 @@ class OpenAICompatibleTeacher:
 
     def __init__(
         self,
+        name: str,
         endpoint: Endpoint,
         *,
-        temperature: float,
-        max_tokens: int,
+        params: dict[str, Any],
+        images: ImagesConfig,
+        account: Account,
         is_refusal: Callable[[str], bool],
     ) -> None:
-        self.name = endpoint.name
+        self.name = name
+        self.model = endpoint.model
+        self.params = params_json(params)
+        self.account = account
         self._endpoint = endpoint
-        self._sampling = {"temperature": temperature, "max_tokens": max_tokens}
-        self._params = sampling_json(temperature=temperature, max_tokens=max_tokens)
+        self._settings = params
+        self._images = images
         self._is_refusal = is_refusal
-        self._unreachable = 0
-        self._failed = 0
+        self._breaker = Breaker(f"{name} at {shown(endpoint.destination.url)}")
 
-    async def answer(self, case: Case, question: str, images: Sequence[bytes]) -> Trajectory:
+    async def answer(self, request: Request) -> Trajectory:
         """Ask once (with retries); a failed answer is a trajectory too.
 
-        Raises ``TeacherError`` when asking on is pointless: nobody has answered many times in a
-        row, or the case may not be sent there.
+        Raises ``TeacherError`` when asking on is pointless: the teacher is given up, or its budget
+        is used up; ``DataUseError`` when the case may not be sent there.
         """
-        created_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        try:
+            prepared = prepare(request, self._settings, self._images, self._endpoint.vendor)
+        except CaseError as error:
+            error_said = f"not sent: {error}"
+            return self._trajectory(request, created_at=_now(), status=Status.FAILED, error=error_said)
+        trial = await self._breaker.admit()
+        created_at = _now()
         start = time.perf_counter()
-        outcome = await self._endpoint.ask(question, images, self._sampling, sensitivity=case.sensitivity)
+        try:
+            said = await self._ask(request, prepared, trial)
+        except BaseException:
+            self._breaker.abandoned(trial=trial)
+            raise
         latency_s = round(time.perf_counter() - start, 4)
-        asked = request_hash(self._endpoint.model, self._params, question, images)
-        if isinstance(outcome, Failure):
-            self._count(outcome)
-            return Trajectory(
-                case_id=case.case_id,
-                teacher=self.name,
-                status=Status.FAILED,
-                model=self._endpoint.model,
-                params=self._params,
-                request_hash=asked,
-                latency_s=latency_s,
-                created_at=created_at,
-                error=outcome.reason,
-            )
-        self._unreachable = self._failed = 0
+        return self._trajectory(request, created_at=created_at, latency_s=latency_s, **said)
+
+    def _trajectory(self, request: Request, **said: Any) -> Trajectory:
         return Trajectory(
-            case_id=case.case_id,
+            case_id=request.case.case_id,
             teacher=self.name,
-            status=classify(outcome, self._is_refusal),
-            text=outcome.text or outcome.refusal,
-            finish_reason=outcome.finish_reason,
-            model=self._endpoint.model,
-            version=outcome.version,
-            params=self._params,
-            request_hash=asked,
-            prompt_tokens=outcome.prompt_tokens,
-            completion_tokens=outcome.completion_tokens,
-            latency_s=latency_s,
-            created_at=created_at,
+            sample=request.sample,
+            wave=request.wave,
+            model=self.model,
+            params=self.params,
+            request_hash=request.request_hash,
+            **said,
         )
+
+    async def _ask(self, request: Request, prepared: Prepared, trial: bool) -> dict[str, Any]:
+        """What became of the question: the fields of a trajectory that the answer decides."""
+        meter = RequestMeter(self.account, request, prepared.prompt_tokens)
+        outcome = await self._endpoint.ask(prepared.asked, meter)
+        if isinstance(outcome, Reply):
+            self._breaker.succeeded()
+            return answered(outcome, self._is_refusal) | {
+                "cost": meter.cost,
+                "note": prepared.note,
+            }
+        if outcome.refused:
+            self._breaker.succeeded()
+            return {
+                "status": Status.REFUSED,
+                "text": outcome.reason,
+                "finish_reason": "content_filter",
+                "note": prepared.note,
+            }
+        self._breaker.failed(outcome.reason, barred=outcome.barred, hopeless=outcome.hopeless, trial=trial)
+        return {"status": Status.FAILED, "error": outcome.reason, "note": prepared.note}
 
     async def close(self) -> None:
         """Close the connections."""
         await self._endpoint.close()
 
-    def _count(self, failure: Failure) -> None:
-        self._failed += 1
-        self._unreachable = self._unreachable + 1 if failure.barred else 0
-        if self._unreachable >= UNREACHABLE_IN_A_ROW or self._failed >= FAILED_IN_A_ROW:
-            doing = "not reachable" if failure.barred else "out of order"
-            raise TeacherError(f"{self.name} at {shown(self._endpoint.base_url)}: {doing} ({failure.reason})")
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def sampling_json(*, temperature: float, max_tokens: int) -> str:
-    """Sampling settings as they are stored with each answer.
-
-    >>> sampling_json(temperature=1, max_tokens=400)
-    '{"max_tokens": 400, "temperature": 1.0}'
-    """
-    return json.dumps({"max_tokens": max_tokens, "temperature": float(temperature)})
-
-
-def request_hash(model: str, params: str, question: str, images: Sequence[bytes]) -> str:
-    """Identity of a request: model, sampling, question and images by content; not the address."""
-    asked = [model, params, question, [_sha256(image) for image in images]]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-
-
-def classify(reply: Reply, is_refusal: Callable[[str], bool]) -> Status:
-    """What a reply is: declined, empty, cut off or fine, in this order of precedence."""
-    if reply.refusal or reply.finish_reason == "content_filter":
-        return Status.REFUSED
-    if not reply.text.strip():
-        return Status.EMPTY
-    if is_refusal(reply.text):
-        return Status.REFUSED
-    return Status.TRUNCATED if reply.finish_reason == "length" else Status.OK
-
-
-@lru_cache(maxsize=256)
-def _sha256(image: bytes) -> str:
-    return hashlib.sha256(image).hexdigest()
+def answered(reply: Reply, is_refusal: Callable[[str], bool]) -> dict[str, Any]:
+    """The fields of a trajectory that a reply decides."""
+    return {
+        "status": status_of(reply.text, reply.finish_reason, reply.refusal, is_refusal),
+        "text": reply.text or reply.refusal,
+        "finish_reason": reply.finish_reason,
+        "version": reply.version,
+        "fingerprint": reply.fingerprint,
+        "logprobs": reply.logprobs,
+        "prompt_tokens": reply.prompt_tokens or 0,
+        "completion_tokens": reply.completion_tokens or 0,
+    }

@@ -1,0 +1,83 @@
+"""Commands that exchange: a run's answers and groups go out to other tools, other answers come in."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from driftbound.errors import ConfigError
+
+RunFolderArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Run folder, e.g. runs/demo.", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+def export_command(
+    run: RunFolderArgument,
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="FORMAT",
+            help="jsonl, parquet: answers. trl, ms-swift, llamafactory, nemo-rl: groups. "
+            "ms-swift-sft, llamafactory-sft: answers to train on.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write.", show_default=False)],
+    split: Annotated[
+        str,
+        typer.Option(help="Of one split; else all answers, or train for a trainer.", show_default=False),
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's answers or groups for another tool."""
+    from driftbound.exporting import export
+
+    n = export(run, to, out, split=split)
+    _tell(f"{out}: {n} rows", {"file": str(out), "to": to, "rows": n}, as_json)
+
+
+def import_command(
+    run: RunFolderArgument,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Exported answers; or, with --teacher, any recording.", show_default=False
+        ),
+    ],
+    teacher: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Teacher of the run whose answers they are.", show_default=False),
+    ] = "",
+    stream: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="What FILE calls the teacher; else the same.", show_default=False),
+    ] = "",
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OURS=THEIRS", help="Column of FILE, e.g. case_id=sample_id; repeat.", show_default=False
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take answers from elsewhere into a run."""
+    from driftbound.importing import import_answers
+
+    columns = {}
+    for pair in column or []:
+        ours, equals, theirs = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--column {pair}: is no OURS=THEIRS. Write e.g. --column case_id=sample_id.")
+        columns[ours] = theirs
+    new, there = import_answers(run, file, teacher=teacher, stream=stream, columns=columns)
+    _tell(f"{new} new answers, {there} were there", {"new": new, "there": there}, as_json)
+
+
+def _tell(line: str, facts: dict[str, str | int], as_json: bool) -> None:
+    if as_json:
+        import json
+
+        line = json.dumps(facts)
+    typer.echo(line)

@@ -1,0 +1,40 @@
+"""Command push: a student, an export or a report goes to a model hub, through the data gate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from driftbound.recipe_files import find_recipe
+
+
+def push(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="RUN:bootstrapped, RUN:aligned, a checkpoint folder, an exported file or a report folder.",
+            show_default=False,
+        ),
+    ],
+    repo: Annotated[
+        str, typer.Argument(metavar="OWNER/NAME", help="Repository on the hub.", show_default=False)
+    ],
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RECIPE",
+            help="Whose data_use.acknowledgement names the hub; for what is credentialed.",
+            show_default=False,
+        ),
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="For everybody; else the repository is private.")
+    ] = False,
+) -> None:
+    """Upload to a model hub, with the token in HF_TOKEN."""
+    from driftbound import uploading
+    from driftbound.config import Recipe
+
+    given = None if recipe is None else Recipe.read(find_recipe(recipe))
+    typer.echo(uploading.push(what, repo, given, public=public))
