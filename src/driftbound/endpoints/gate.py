@@ -76,7 +76,7 @@ class Gate:
         if sensitivity == PUBLIC:
             return PUBLIC
         missing = self.acknowledgement.missing(destination.host)
-        if not destination.url.lower().startswith("https:"):
+        if destination.url.lower().startswith("http:"):
             missing.append("an https address")
         if missing:
             raise DataUseError(
