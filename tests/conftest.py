@@ -1,9 +1,11 @@
-"""A world of tiny stages, for tests of the pipeline and the command line."""
+"""What tests stand in: a world of tiny stages; a desk to collect from, and a server that answers."""
 
 import json
 from types import SimpleNamespace
 
 import pytest
+from desk import KEY, Desk
+from test_collect import chat, vendor
 
 from driftbound import pipeline
 from driftbound.config import Recipe
@@ -93,3 +95,21 @@ def world(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "stage_module", world.module)
     monkeypatch.setattr(pipeline, "time", SimpleNamespace(monotonic=lambda: world.now))
     return world
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    desk = Desk(tmp_path)
+    monkeypatch.setattr(pipeline, "load_domain", lambda config, seed: desk.ward)
+    monkeypatch.setattr(manifest, "code_version", lambda: "test")  # a git process per manifest is slow
+    monkeypatch.setattr(manifest, "package_versions", dict)
+    monkeypatch.delenv(KEY, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    return desk
+
+
+@pytest.fixture
+def server():
+    """Answers by model, question and seed alone."""
+    with vendor(lambda model, question, nth: (200, chat(f"{model} on {question}"))) as server:
+        yield server
