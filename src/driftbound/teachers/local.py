@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from driftbound.endpoints.vendors import Vendor
@@ -16,6 +15,7 @@ from driftbound.protocols import Sampler
 from driftbound.records import Completion, Request, Status, Trajectory
 from driftbound.store.manifest import one_line
 from driftbound.teacher_config import ImagesConfig
+from driftbound.teachers.answers import now, trajectory_of
 from driftbound.teachers.preparing import prepare
 from driftbound.teachers.requests import params_json
 from driftbound.teachers.statuses import status_of
@@ -114,7 +114,7 @@ class LocalTeacher:
 
     def _ask(self, sampler: Sampler, requests: Sequence[Request]) -> list[Trajectory]:
         """Put them together; where that fails each alone, so that one costs the others nothing."""
-        created_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        created_at = now()
         start = time.perf_counter()
         try:
             said = sampler.complete(
@@ -154,17 +154,12 @@ class LocalTeacher:
 
     def _blank(self, sampler: Sampler, request: Request, created_at: str, latency_s: float) -> Trajectory:
         """What is known whatever came of it."""
-        return Trajectory(
-            case_id=request.case.case_id,
-            teacher=self.name,
+        return trajectory_of(
+            request,
+            self,
             status=Status.FAILED,
-            sample=request.sample,
-            wave=request.wave,
-            model=self.model,
             version=sampler.version,
             fingerprint=sampler.fingerprint,
-            params=self.params,
-            request_hash=request.request_hash,
             latency_s=latency_s,
             created_at=created_at,
         )

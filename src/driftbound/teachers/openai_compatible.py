@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from driftbound.endpoints.client import Endpoint
@@ -11,6 +10,7 @@ from driftbound.endpoints.replies import Reply
 from driftbound.errors import CaseError
 from driftbound.records import Request, Status, Trajectory
 from driftbound.teacher_config import ImagesConfig
+from driftbound.teachers.answers import now, trajectory_of
 from driftbound.teachers.breaker import Breaker
 from driftbound.teachers.metering import Account, RequestMeter
 from driftbound.teachers.preparing import Prepared, prepare
@@ -51,9 +51,9 @@ class OpenAICompatibleTeacher:
             prepared = prepare(request, self._settings, self._images, self._endpoint.vendor)
         except CaseError as error:
             error_said = f"not sent: {error}"
-            return self._trajectory(request, created_at=_now(), status=Status.FAILED, error=error_said)
+            return trajectory_of(request, self, created_at=now(), status=Status.FAILED, error=error_said)
         trial = await self._breaker.admit()
-        created_at = _now()
+        created_at = now()
         start = time.perf_counter()
         try:
             said = await self._ask(request, prepared, trial)
@@ -61,19 +61,7 @@ class OpenAICompatibleTeacher:
             self._breaker.abandoned(trial=trial)
             raise
         latency_s = round(time.perf_counter() - start, 4)
-        return self._trajectory(request, created_at=created_at, latency_s=latency_s, **said)
-
-    def _trajectory(self, request: Request, **said: Any) -> Trajectory:
-        return Trajectory(
-            case_id=request.case.case_id,
-            teacher=self.name,
-            sample=request.sample,
-            wave=request.wave,
-            model=self.model,
-            params=self.params,
-            request_hash=request.request_hash,
-            **said,
-        )
+        return trajectory_of(request, self, created_at=created_at, latency_s=latency_s, **said)
 
     async def _ask(self, request: Request, prepared: Prepared, trial: bool) -> dict[str, Any]:
         """What became of the question: the fields of a trajectory that the answer decides."""
@@ -99,10 +87,6 @@ class OpenAICompatibleTeacher:
     async def close(self) -> None:
         """Close the connections."""
         await self._endpoint.close()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def answered(reply: Reply, is_refusal: Callable[[str], bool]) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from driftbound.errors import StoreError
 from driftbound.records import Case, Request, Status, Trajectory
 from driftbound.store.foreign import Answer, read_answers
+from driftbound.teachers.answers import now, trajectory_of
 from driftbound.teachers.requests import params_json
 from driftbound.teachers.statuses import status_of
 
@@ -60,16 +60,11 @@ class RecordedTeacher:
                 "prompt_tokens": found.prompt_tokens,
                 "completion_tokens": found.completion_tokens,
             }
-        return Trajectory(
-            case_id=request.case.case_id,
-            teacher=self.name,
-            sample=request.sample,
-            wave=request.wave,
-            model=self.model,
-            params=self.params,
-            request_hash=request.request_hash,
+        return trajectory_of(
+            request,
+            self,
             latency_s=round(time.perf_counter() - start, 4),
-            created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            created_at=now(),
             note=f"recorded in {self._path.name}",
             **said,
         )
