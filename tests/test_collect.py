@@ -494,6 +494,14 @@ def test_a_redirect_or_a_proxy_does_not_carry_data_away(monkeypatch):
         assert not outside.requests
 
 
+def test_a_proxy_that_cannot_be_is_told_in_one_line(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "gopher://nowhere")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(TeacherError, match=r"no connection can be set up.*Correct the proxy"):
+        ask("https://api.example.com/v1")
+
+
 def test_a_missing_key_is_told_before_anything_is_sent(tmp_path, monkeypatch):
     monkeypatch.delenv("SOME_KEY", raising=False)
     with vendor(lambda model, question, nth: (200, chat())) as server:

@@ -128,8 +128,15 @@ def test_an_image_that_is_none_fails_alone(policy):
     requests = [request_of(0), request_of(1, images=(b"no image",)), request_of(2)]
     found = ask(teacher_of(policy), requests)
     assert [each.status for each in found] == [Status.TRUNCATED, Status.FAILED, Status.TRUNCATED]
-    assert found[1].error == "8 bytes that are no readable image"
-    assert (found[1].text, found[1].version) == ("", policy.version)
+    assert found[1].error == "not sent: 8 bytes that are no readable image"
+    assert found[1].text == ""
+
+
+def test_cases_that_cannot_be_put_are_no_fault_of_the_model(policy):
+    """More of them in a row than a model may fail: the next case is answered."""
+    blind = [request_of(n, images=(b"no image",)) for n in range(FAILED_IN_A_ROW + 1)]
+    found = ask(teacher_of(policy), [*blind, request_of(99)])
+    assert [each.status for each in found] == [Status.FAILED] * len(blind) + [Status.TRUNCATED]
 
 
 def test_the_docs_snippet_runs(monkeypatch, capsys):

@@ -15,6 +15,7 @@ from driftbound.endpoints.limiter import Limiter
 from driftbound.endpoints.replies import Failure, Reply, error_code, reply_of, retry_after
 from driftbound.endpoints.vendors import Vendor
 from driftbound.errors import TeacherError
+from driftbound.store.manifest import one_line
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -116,11 +117,17 @@ class Endpoint:
             # Neither a proxy nor a redirect may carry away what is meant for a server of one's own.
             own = self.destination.own or is_loopback(self.destination.url)
             encrypted = urlsplit(self.destination.url).scheme == "https"
-            http = DefaultAsyncHttpxClient(
-                trust_env=not own,
-                follow_redirects=False,
-                verify=encrypted,  # without TLS no certificates are loaded
-            )
+            try:
+                http = DefaultAsyncHttpxClient(
+                    trust_env=not own,
+                    follow_redirects=False,
+                    verify=encrypted,  # without TLS no certificates are loaded
+                )
+            except (ValueError, ImportError, OSError) as error:
+                raise TeacherError(
+                    f"{self.destination.purpose}: no connection can be set up ({one_line(error)}). "
+                    "Correct the proxy or certificate variables of the environment."
+                ) from error
             self._client = AsyncOpenAI(
                 base_url=self.destination.url,
                 api_key=self._key or "none",

@@ -15,6 +15,8 @@ STALLED_S = 10.0
 """A teacher silent for so long holds nobody up, unless it is as slow as that: then for ``STALLED_GAPS`` times
 the longest pause between its latest answers."""
 STALLED_GAPS = 3.0
+STALLED_MOST_S = 120.0
+"""Nobody is waited for longer, however slow it was."""
 GATHER_S = 0.01
 """Answers that come within so short a time are committed together; their askers wait for it."""
 TOGETHER = 4
@@ -78,7 +80,7 @@ class _Stream:
     def stalled(self) -> bool:
         """Whether it has been silent for longer than it usually is."""
         silent = time.monotonic() - self.answered_at
-        return silent > max(STALLED_S, STALLED_GAPS * self.gap)
+        return silent > max(STALLED_S, min(STALLED_MOST_S, STALLED_GAPS * self.gap))
 
 
 class Collector:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from driftbound.endpoints.vendors import Vendor
-from driftbound.errors import DriftboundError, TeacherError
+from driftbound.errors import CaseError, DriftboundError, TeacherError
 from driftbound.protocols import Sampler
 from driftbound.records import Completion, Request, Status, Trajectory
 from driftbound.store.manifest import one_line
@@ -29,6 +29,8 @@ class _Waiting:
     """A request that somebody waits for."""
 
     request: Request
+    images: Sequence[bytes]
+    """As the model gets to see them."""
     answer: "asyncio.Future[Trajectory]"
 
 
@@ -72,7 +74,12 @@ class LocalTeacher:
         """
         if self._sampler is None:
             raise TeacherError(f"{self.name}: closed. Make a new teacher.")
-        waiting = _Waiting(request, asyncio.get_running_loop().create_future())
+        try:
+            images = prepare(request, {}, self._images, Vendor()).asked.images
+        except CaseError as error:  # no fault of the model's
+            said = f"not sent: {error}"
+            return trajectory_of(request, self, created_at=now(), status=Status.FAILED, error=said)
+        waiting = _Waiting(request, images, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work(self._sampler))
@@ -92,7 +99,7 @@ class LocalTeacher:
         """Answer what waits, a batch at a time; a task of its own, so that no asker's end is its end."""
         while batch := self._next_batch():
             try:
-                done = await asyncio.to_thread(self._ask, sampler, [each.request for each in batch])
+                done = await asyncio.to_thread(self._ask, sampler, batch)
                 answered = list(zip(batch, done, strict=True))
             except Exception as error:  # none of the model's: those are answers
                 for waiting in batch:
@@ -112,14 +119,14 @@ class LocalTeacher:
                 batch.append(waiting)
         return batch
 
-    def _ask(self, sampler: Sampler, requests: Sequence[Request]) -> list[Trajectory]:
+    def _ask(self, sampler: Sampler, batch: Sequence[_Waiting]) -> list[Trajectory]:
         """Put them together; where that fails each alone, so that one costs the others nothing."""
-        created_at = now()
+        created_at, requests = now(), [each.request for each in batch]
         start = time.perf_counter()
         try:
             said = sampler.complete(
                 [request.question for request in requests],
-                [prepare(request, {}, self._images, Vendor()).asked.images for request in requests],
+                [each.images for each in batch],
                 max_new_tokens=self._max_tokens,
                 temperature=self._temperature,
                 top_p=self._top_p,
@@ -133,8 +140,8 @@ class LocalTeacher:
             latency_s = round(time.perf_counter() - start, 4)
             pairs = zip(requests, said, strict=True)
             return [self._answered(sampler, *pair, created_at, latency_s) for pair in pairs]
-        if len(requests) > 1:  # out here the error, and what memory its traceback held, is gone
-            return [trajectory for request in requests for trajectory in self._ask(sampler, [request])]
+        if len(batch) > 1:  # out here the error, and what memory its traceback held, is gone
+            return [trajectory for each in batch for trajectory in self._ask(sampler, [each])]
         latency_s = round(time.perf_counter() - start, 4)
         return [replace(self._blank(sampler, requests[0], created_at, latency_s), error=failure)]
 
