@@ -438,6 +438,30 @@ def test_a_broken_image_stops_and_what_was_collected_stays(tmp_path):
         assert set(stored(context)) == {(f"c{i}", "t0") for i in range(20)}
 
 
+def test_an_image_that_changes_meanwhile_is_not_asked_about_under_its_old_hash(tmp_path):
+    """Replaced once its request was noted, as large and as old as before; the next run asks anew."""
+    context = None
+
+    def script(model, question, nth):
+        if question.endswith("c0"):  # while the first is asked, the last is replaced
+            path = context.folder.root / "images/c9.png"
+            times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+            path.write_bytes((context.folder.root / "images/c7.png").read_bytes())
+            os.utime(path, ns=times)
+        return 200, chat()
+
+    with vendor(script) as server:
+        context = make_context(tmp_path, [server.url], n=10, concurrency=1)
+        with pytest.raises(CaseError, match=r"c9\.png: has changed"):
+            collect.run(context)
+        assert ("c9", "t0") not in stored(context)
+        collect.run(context)
+        seventh, ninth = (stored(context)[case, "t0"] for case in ("c7", "c9"))
+    sent = {question_of(body): body["messages"][0]["content"][0] for body in server.requests}
+    assert sent["Look at c9"] == sent["Look at c7"]
+    assert ninth.request_hash != seventh.request_hash  # the question is another
+
+
 def test_a_full_disk_stops(tmp_path, monkeypatch):
     def full(self, trajectories):
         raise StoreError("streams.sqlite: cannot be written (database or disk is full).")

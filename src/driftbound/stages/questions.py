@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from driftbound.errors import TeacherError
+from driftbound.errors import CaseError, TeacherError
 from driftbound.records import Case, Request
 from driftbound.stages import roster
 from driftbound.stages.context import Context
@@ -44,7 +44,7 @@ class Questions:
         return wanted.count(self._streams, teacher, wave=self._wave)
 
     def at(self, teacher: str, place: int) -> Request:
-        """The request at a place, with its images. Raises ``CaseError`` for an unreadable one."""
+        """The request at a place, with its images. Raises ``CaseError`` for an unreadable or changed one."""
         found = wanted.at(self._streams, teacher, place, wave=self._wave)
         case, question, images = self._request(place % len(self.cases))
         return Request(
@@ -117,6 +117,13 @@ class Questions:
         content = self._contents[index]
         root = self._context.folder.root
         images = tuple(read_image(root / name) for name in content.case.images)
+        for name, image, noted in zip(content.case.images, images, content.images, strict=True):
+            if hashlib.sha256(image).hexdigest() != noted:
+                wanted.forget_image(self._streams, name)
+                raise CaseError(
+                    f"{root / name}: has changed since its requests were noted. Run again to ask about it as "
+                    "it is now; what was collected stays."
+                )
         return content.case, content.question, images
 
 

@@ -186,3 +186,9 @@ def image_hashes(store: Database, root: Path, names: Sequence[str]) -> dict[str,
         with store.transaction():
             store.db.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?)", fresh)
     return hashes
+
+
+def forget_image(store: Database, name: str) -> None:
+    """Read an image anew the next time, whatever its size and time say."""
+    with store.transaction():
+        store.db.execute("DELETE FROM images WHERE name = ?", (name,))
