@@ -425,6 +425,24 @@ def test_killed_between_writing_and_noting_leaves_nothing_half(desk, server, key
     assert not server.requests
 
 
+def test_an_image_that_changed_meanwhile_is_in_no_batch_file(desk, server, keyed, monkeypatch):
+    recipe = desk.recipe([two(server)[0] | BATCHED])
+    desk.collect(recipe, "--dry-run")
+    real_write = batching._write_all
+
+    def replaced(context, *rest):  # the images have been hashed, and are not read yet
+        Image.new("L", (8, 8), 200).save(desk.folder().root / "images/c3.png")
+        return real_write(context, *rest)
+
+    monkeypatch.setattr(batching, "_write_all", replaced)
+    said = complaint(desk.collect(recipe, "--batch", desk.root / "batch", ok=False))
+    assert "c3.png: has changed since its requests were noted" in said
+    assert not list((desk.root / "batch").glob("*"))
+    monkeypatch.setattr(batching, "_write_all", real_write)
+    desk.collect(recipe, "--batch", desk.root / "batch")
+    assert len(lines_of(desk.root / "batch")) == 4
+
+
 def test_interrupted_in_the_middle_leaves_no_file(desk, server, keyed, monkeypatch):
     """The second teacher's files cannot be written: those of the first are gone, too, and nothing waits."""
     recipe = desk.recipe([each | BATCHED for each in two(server)])

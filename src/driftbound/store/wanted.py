@@ -189,6 +189,6 @@ def image_hashes(store: Database, root: Path, names: Sequence[str]) -> dict[str,
 
 
 def forget_image(store: Database, name: str) -> None:
-    """Read an image anew the next time, whatever its size and time say."""
-    with store.transaction():
+    """Read an image anew the next time, whatever size and time say; within a transaction, if one is open."""
+    with store.guard("written"):
         store.db.execute("DELETE FROM images WHERE name = ?", (name,))
