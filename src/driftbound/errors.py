@@ -36,6 +36,10 @@ class StoreError(DriftboundError):
     """A run directory or a file in it that cannot be read or written."""
 
 
+class MeasureError(DriftboundError):
+    """Answers, votes or log-probabilities of which a statistic cannot be taken."""
+
+
 class ModelError(DriftboundError):
     """A checkpoint that cannot be loaded or does not fit the task."""
 

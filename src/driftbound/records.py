@@ -206,3 +206,21 @@ class Estimate:
     mean: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A number that was measured: how, on how many, and how sure; ``nan`` with a reason where undefined."""
+
+    estimator: str
+    """What was computed, in a few words, the kind of its interval among them."""
+    n: int
+    """Cases (or claims, where the estimator says so) that it rests on."""
+    value: float
+    low: float = float("nan")
+    high: float = float("nan")
+    """95 % interval; ``nan`` where the estimator has none, with the reason."""
+    p: float = float("nan")
+    """Of the test that belongs to it, where there is one."""
+    reason: str = ""
+    """Why value or interval is undefined; empty otherwise."""

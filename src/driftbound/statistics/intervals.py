@@ -86,6 +86,31 @@ def cluster_mean(values: Array, resamples: Resamples) -> list[Estimate]:
     return [estimate(sampled.point[r], sampled.drawn[:, r]) for r in range(values.shape[1])]
 
 
+def standard_errors(values: Array, clusters: NDArray[np.intp]) -> Array:
+    """Standard error of the mean over cases of each column of ``values`` (n, R), by clusters; ``nan`` values
+    are left out.
+
+    With G clusters among the m known values, SE^2 = G / (G - 1) * sum_g (sum_{c in g} (x_c - mean))^2 / m^2:
+    sd / sqrt(m) where every case is a cluster of its own. ``nan`` below two clusters.
+
+    >>> standard_errors(np.array([[1.0], [3.0], [5.0]]), np.array([0, 1, 2])).round(6)
+    array([1.154701])
+    """
+    known = ~np.isnan(values)
+    m = known.sum(axis=0)
+    filled = np.where(known, values, 0.0)
+    mean = np.divide(filled.sum(axis=0), m, out=np.full(m.shape, np.nan), where=m > 0)
+    size = int(clusters.max()) + 1 if len(clusters) else 0
+    totals = np.zeros((size, values.shape[1]))
+    np.add.at(totals, clusters, np.where(known, values - mean, 0.0))
+    present = np.zeros((size, values.shape[1]))
+    np.add.at(present, clusters, known.astype(np.float64))
+    groups = (present > 0).sum(axis=0).astype(np.float64)
+    inflation = np.divide(groups, groups - 1, out=np.full(m.shape, np.nan), where=groups > 1)
+    errors: Array = np.sqrt(inflation * (totals**2).sum(axis=0)) / np.where(m > 0, m, np.nan)
+    return errors
+
+
 def mean_of(sampled: Sampled, columns: Sequence[int]) -> Sampled:
     """Mean over those of ``columns`` that are defined on all cases, as one column (R = 1).
 
