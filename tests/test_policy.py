@@ -310,6 +310,22 @@ def test_version_is_the_checkpoints_content(policy, tmp_path):
     assert policy.fingerprint.endswith(f"{str(policy.model.dtype)[6:]} on {policy.model.device.type}")
 
 
+def test_vocabulary_is_the_tokenizer_and_not_the_weights(policy, tmp_path):
+    """The same after training, saving and use in batches; another with one token more or another end."""
+    used = LocalPolicy(models.load(BASE))
+    used.generate(QUESTIONS, IMAGES, max_new_tokens=1)
+    assert used.vocabulary == policy.vocabulary
+    used.processor.save_pretrained(tmp_path)
+    used.model.save_pretrained(tmp_path)
+    assert LocalPolicy.load(tmp_path).vocabulary == policy.vocabulary
+    larger = models.load(BASE)
+    larger.processor.tokenizer.add_tokens(["pneumothorax"])
+    assert LocalPolicy(larger).vocabulary != policy.vocabulary
+    other = models.load(BASE)
+    other.processor.tokenizer.eos_token = other.processor.tokenizer.convert_ids_to_tokens(5)
+    assert LocalPolicy(other).vocabulary != policy.vocabulary
+
+
 # --- tokens as bytes
 
 

@@ -119,6 +119,11 @@ class Sampler(Protocol):
 class Scorer(Protocol):
     """A model in process that says how likely it finds every next token, along any text."""
 
+    @property
+    def vocabulary(self) -> str:
+        """Identity of the tokenizer: equal for two models exactly when they cut every text alike and their
+        token ids mean the same. Only then can their distributions be compared token by token."""
+
     def tokens(self, answer: str, *, ended: bool = True) -> Tokens:
         """The T tokens of an answer, with an end token where it ``ended``."""
 

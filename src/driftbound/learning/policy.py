@@ -26,7 +26,7 @@ from driftbound.learning.collator import (
 from driftbound.learning.families import answer_types
 from driftbound.learning.logprobs import distributions, inner_of, score
 from driftbound.learning.sampling import Steps
-from driftbound.learning.spelling import content, speller
+from driftbound.learning.spelling import content, speller, vocabulary_of
 from driftbound.records import Completion, Tokens
 from driftbound.store.manifest import sha256_tree
 
@@ -67,6 +67,12 @@ class LocalPolicy:
         """Packages, number format and kind of device: what else decides an answer's last digits."""
         made = f"torch {torch.__version__} transformers {transformers.__version__}"
         return f"{made}, {str(self.model.dtype).removeprefix('torch.')} on {self.model.device.type}"
+
+    @cached_property
+    def vocabulary(self) -> str:
+        """Hash of the tokenizer as it cuts texts and of its end token; not of the weights."""
+        with self._busy:
+            return vocabulary_of(self.processor.tokenizer)
 
     def generate(
         self,

@@ -1,5 +1,7 @@
 """What each token of a vocabulary adds to a text, as bytes: a token need not be whole characters."""
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -55,6 +57,22 @@ def content(likely: Sequence[Likely], spell: Callable[[int], bytes]) -> list[dic
         entry(each.token, each.logp) | {"top_logprobs": [entry(*other) for other in each.best]}
         for each in likely
     ]
+
+
+def vocabulary_of(tokenizer: Any) -> str:
+    """Hash of how a tokenizer cuts texts and what its ids mean; the end token is among them.
+
+    What a batch or a prompt needs besides (padding, truncation, what is put around a text) is no part.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        made: dict[str, Any] = {"kind": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
+    else:
+        made = json.loads(backend.to_str())
+        for name in ("padding", "truncation", "post_processor"):
+            made.pop(name, None)
+    text = json.dumps([made, tokenizer.eos_token_id], sort_keys=True)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _byte_alphabet() -> dict[str, int]:
