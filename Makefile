@@ -2,8 +2,11 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# One thread per process: tests start several, and two cores with four threads crawl.
-ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+# One thread per process: tests start several, and two cores with four threads crawl. Bytecode is kept, or
+# every one of these processes would compile the package anew.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false PYTHONDONTWRITEBYTECODE=
+# Two processes, each with whole files, whose fixtures are made once, in the order of the files.
+TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test lint
 
@@ -11,7 +14,7 @@ demo: .venv/.installed
 	$(BIN)/driftbound demo
 
 test: lint
-	$(ONE_THREAD) $(BIN)/python -m pytest
+	$(ONE_THREAD) $(BIN)/python -m pytest $(TOGETHER)
 
 lint: .venv/.installed
 	$(BIN)/ruff check

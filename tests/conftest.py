@@ -1,10 +1,12 @@
 """What tests stand in: a world of tiny stages; a desk to collect from, and a server that answers."""
 
+import gc
 import json
 from types import SimpleNamespace
 
 import pytest
 from desk import KEY, Desk
+from hypothesis import HealthCheck, settings
 from test_collect import chat, vendor
 
 from driftbound import pipeline
@@ -13,6 +15,16 @@ from driftbound.records import Case
 from driftbound.store import manifest
 from driftbound.store.folder import VERBS, RunFolder
 from driftbound.store.tables import write_cases
+
+# How long an example takes says nothing: other tests run at the same time.
+settings.register_profile("beside", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("beside")
+
+
+def pytest_collection_finish():
+    """What is imported stays; transformers' trainer looks for garbage often, and need not look there."""
+    gc.collect()
+    gc.freeze()
 
 
 def upstream(folder, verb):

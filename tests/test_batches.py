@@ -402,7 +402,7 @@ def test_killed_between_writing_and_noting_leaves_nothing_half(desk, server, key
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(desk.root), tests, str(recipe)],
         capture_output=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()

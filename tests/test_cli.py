@@ -9,7 +9,7 @@ import textwrap
 import pytest
 from typer.testing import CliRunner
 
-from driftbound import __version__, doctor
+from driftbound import __version__, doctor, measure_command
 from driftbound.cli import app
 from driftbound.recipe_files import SHIPPED
 from driftbound.store.folder import VERBS
@@ -73,6 +73,13 @@ def test_options_reach_the_pipeline(world, tiny):
     assert world.calls == ["cases", *VERBS]
 
 
+@pytest.fixture
+def no_tables(monkeypatch):
+    """The stages of ``world`` measure nothing that could be shown."""
+    monkeypatch.setattr(measure_command, "_tell", lambda folder, as_json: print(folder))
+
+
+@pytest.mark.usefixtures("no_tables")
 def test_one_verb_per_stage(world, tiny):
     for verb in VERBS:
         world.calls.clear()
@@ -353,7 +360,7 @@ def test_doctor_checks_a_recipe_without_loading_a_model_library():
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(probe)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("322 ")  # (24 + 4 + 12 + 6) cases x 7 teachers
+    assert done.stdout.startswith("168 ")  # (12 + 2 + 8 + 2) cases x 7 teachers
 
 
 def test_doctor_as_json():
@@ -469,6 +476,7 @@ def test_doctor_reads_the_family_of_a_base_in_a_folder(tmp_path, monkeypatch):
         assert call("doctor", path, "--runs", tmp_path).exit_code == code
 
 
+@pytest.mark.usefixtures("no_tables")
 def test_a_shipped_recipe_runs_by_its_name(world):
     result = call("run", "short", "--runs", world.runs, "--only", "collect")
     assert result.exit_code == 0, result.output

@@ -119,10 +119,14 @@ def vendor(script):
             thread.join()
 
 
+DEAD = []
+"""Sockets that are bound and do not listen: nobody else gets their ports."""
+
+
 def dead_url():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+    DEAD.append(socket.socket())
+    DEAD[-1].bind(("127.0.0.1", 0))
+    return f"http://127.0.0.1:{DEAD[-1].getsockname()[1]}/v1"
 
 
 @dataclass
@@ -306,14 +310,18 @@ def test_retry_after_is_obeyed_and_back_off_grows(monkeypatch):
 
 
 def test_a_hanging_server_is_given_up():
+    """While it still hangs: it would go on for a minute."""
+    given_up = threading.Event()
+
     def hang(model, question, nth):
-        time.sleep(1)
+        given_up.wait(60)
         return 200, chat()
 
     with vendor(hang) as server:
         began = time.monotonic()
         outcome = ask(server.url, retries=0, timeout_s=0.2)
-        assert time.monotonic() - began < 0.9
+        assert 0.2 <= time.monotonic() - began < 10
+        given_up.set()
         assert outcome == Failure(
             reason="no answer within 0.2 s",
             kind="timeout",
@@ -375,10 +383,11 @@ def test_a_dead_teacher_is_named_and_holds_nobody_up(tmp_path):
 
 def test_no_teacher_reachable_ends_at_once(tmp_path):
     context = make_context(tmp_path, [dead_url(), dead_url()], n=300)
-    began = time.monotonic()
+    began, worked = time.monotonic(), time.process_time()
     with pytest.raises(TeacherError, match=r"t0 at .*not reachable.*\(likewise t1\).*0 of 600"):
         collect.run(context)
-    assert time.monotonic() - began < 3
+    assert time.process_time() - worked < 3
+    assert time.monotonic() - began < 15  # beside others
     assert len(stored(context)) < 30
 
 
@@ -395,7 +404,7 @@ def test_an_interrupted_collection_leaves_complete_cases(tmp_path, monkeypatch, 
     def script(model, question, nth):
         order.append((int(question.split()[-1][1:]), model))
         if model == "model-1":
-            time.sleep(0.02)
+            time.sleep(0.05)
         return 200, chat()
 
     with vendor(script) as server:
@@ -405,7 +414,7 @@ def test_an_interrupted_collection_leaves_complete_cases(tmp_path, monkeypatch, 
     for place, model in order:
         furthest[model] = max(furthest[model], place)
         leads.append(furthest["model-0"] - furthest["model-1"])
-    # Before its first answer nobody waits for the slow one; it answers after 0.02 s.
+    # Before its first answer nobody waits for the slow one; it answers after 0.05 s.
     assert max(leads[len(leads) // 2 :]) <= 3 + 2 + 1
 
 
@@ -588,7 +597,7 @@ def test_inputs_follow_cases_and_images(tmp_path):
 
 
 SERVER = """
-import json, sys, threading
+import json, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -599,6 +608,7 @@ class Handler(BaseHTTPRequestHandler):
         message = {"role": "assistant", "content": text}
         said = {"model": "m", "choices": [{"finish_reason": "stop", "message": message}]}
         data = json.dumps(said).encode()
+        time.sleep(float(sys.argv[2]))
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -622,10 +632,11 @@ def alive(pid):
         return False
 
 
-def scripted(tmp_path):
+def scripted(tmp_path, seconds=0.0):
+    """A server that takes so long for an answer."""
     script = tmp_path / "server.py"
     script.write_text(SERVER)
-    return [sys.executable, str(script), str(tmp_path / "pids")]
+    return [sys.executable, str(script), str(tmp_path / "pids"), str(seconds)]
 
 
 def test_the_scripted_server_is_started_and_stopped(tmp_path):
@@ -638,13 +649,13 @@ def test_the_scripted_server_is_started_and_stopped(tmp_path):
 
 
 def test_a_server_that_does_not_come_up_is_told(tmp_path):
-    for code, said in (
-        ("import sys; sys.exit('port taken')", "port taken"),
-        ("print('hello')", "exit status 0"),
-        ("import time; time.sleep(60)", "still running"),
-        ("print('http://192.0.2.1/v1')", "192.0.2.1"),
+    for code, said, start_s in (
+        ("import sys; sys.exit('port taken')", "port taken", 60),
+        ("import os; print('hello', flush=True); os._exit(0)", "exit status 0", 60),
+        ("import time; time.sleep(60)", "still running", 0.3),
+        ("print('http://192.0.2.1/v1')", "192.0.2.1", 60),
     ):
-        with pytest.raises(TeacherError, match=said), serving([sys.executable, "-c", code], start_s=0.3):
+        with pytest.raises(TeacherError, match=said), serving([sys.executable, "-c", code], start_s=start_s):
             pass
     with pytest.raises(TeacherError, match="cannot be started"), serving([str(tmp_path / "none")]):
         pass
@@ -659,7 +670,8 @@ sys.path.insert(0, sys.argv[2])
 import test_collect
 from driftbound.stages import collect
 root = Path(sys.argv[1])
-collect.run(test_collect.make_context(root, ["scripted"] * 3, n=60, command=test_collect.scripted(root)))
+command = test_collect.scripted(root, 0.1)
+collect.run(test_collect.make_context(root, ["scripted"] * 3, n=60, command=command))
 """
 
 
@@ -672,7 +684,7 @@ def test_sigkill_and_again_gives_the_same_streams(tmp_path):
     )
     context = make_context(tmp_path / "b", ["scripted"] * 3, n=60, command=None)
     path = tmp_path / "a/run/1-collect/streams.sqlite"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None:
         with suppress(StoreError), Streams.open_readonly(path) as streams:
             if sum(sum(statuses.values()) for statuses in streams.counts().values()) >= 50:
@@ -689,6 +701,7 @@ def test_sigkill_and_again_gives_the_same_streams(tmp_path):
     context = replace(context, domain=Field(scripted(tmp_path / "b")))
     assert collect.run(context)["digest"] == facts["digest"]
     pids = [int(pid) for pid in (tmp_path / "a/pids").read_text().split()]
+    deadline = time.monotonic() + 30
     while any(map(alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not any(map(alive, pids))

@@ -20,11 +20,11 @@ from driftbound.store.folder import RunFolder
 ONE = "each question has one answer"
 TEXTS = "texts are right to the letter"
 CASES, TEACHERS, KILLS, CONCURRENCY = 30, 3, 4, 4
-SETTINGS = {"timeout_s": 1, "retries": 6, "concurrency": CONCURRENCY}
+SETTINGS = {"timeout_s": 2, "retries": 6, "concurrency": CONCURRENCY}
 
 
 def serving_unruly(*options):
-    return serving([sys.executable, "-m", "benchmarks.unruly", "--late-s", "1.5", *options])
+    return serving([sys.executable, "-m", "benchmarks.unruly", "--late-s", "3", *options])
 
 
 def test_through_faults_and_kills(tmp_path):

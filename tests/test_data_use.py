@@ -2,11 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import forked
 import pytest
 import yaml
 from test_collect import CANARY, chat, make_context, question_of, stored, vendor
@@ -329,17 +328,10 @@ def test_an_address_that_is_none_is_told_without_repeating_it():
     assert CANARY not in str(caught.value)
 
 
-def drift(*words):
+def drift(folder, *words):
     """A command as a user gives it, with everything that the packages can be made to say."""
-    done = subprocess.run(
-        [sys.executable, "-m", "driftbound.cli", *words],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        env=os.environ
-        | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "OPENAI_LOG": "debug", "SOME_KEY": CANARY},
-    )
+    environment = os.environ | {"OPENAI_LOG": "debug", "SOME_KEY": CANARY}
+    done = forked.run(words, folder / "said", environment, seconds=240)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -368,21 +360,21 @@ def test_no_key_is_left_anywhere_by_runs_that_fail_and_one_that_succeeds(tmp_pat
         path.write_text(yaml.safe_dump(RECIPE | {"teachers": teachers}))
         folder = RunFolder(tmp_path / "runs" / "tiny")
         runs, answers = ("--runs", str(tmp_path / "runs")), str(tmp_path / "answers.jsonl")
-        code, said = drift("collect", str(path), *runs, "--batch", str(tmp_path / "batch"))
+        code, said = drift(tmp_path, "collect", str(path), *runs, "--batch", str(tmp_path / "batch"))
         assert code == 0, said
         assert (tmp_path / "batch" / "t0-001.jsonl").stat().st_size > 1000
         outputs.append(said)
-        outputs.append(drift("collect", str(path), *runs, "--forget-batches")[1])
-        code, said = drift("run", str(path), *runs)
+        outputs.append(drift(tmp_path, "collect", str(path), *runs, "--forget-batches")[1])
+        code, said = drift(tmp_path, "run", str(path), *runs)
         assert code == 2, said
         assert "Bearer *** is no good" in said
         outputs.append(said)
         wrong["on"] = False
-        code, said = drift("run", str(path), *runs)
+        code, said = drift(tmp_path, "run", str(path), *runs)
         assert code == 0, said
         outputs.append(said)
-        outputs.append(drift("show", str(folder.root), "--json")[1])
-        code, said = drift("export", str(folder.root), "--to", "jsonl", "--out", answers)
+        outputs.append(drift(tmp_path, "show", str(folder.root), "--json")[1])
+        code, said = drift(tmp_path, "export", str(folder.root), "--to", "jsonl", "--out", answers)
         assert code == 0, said
         outputs.append(said)
         assert {head["authorization"] for head in server.headers_seen} == {f"Bearer {CANARY}"}
@@ -399,6 +391,7 @@ def test_no_key_is_left_anywhere_by_runs_that_fail_and_one_that_succeeds(tmp_pat
     } <= names
     for each in files:
         assert CANARY.encode() not in each.read_bytes(), each
+    assert "DEBUG" in "".join(outputs)  # the packages do say what they can be made to say
     assert CANARY not in "".join(outputs)
 
 

@@ -147,11 +147,12 @@ def test_sharded_weights_give_the_same_scores(two):
 
 def kill_when(there) -> threading.Thread:
     """Once a file is there, SIGKILL for the launcher and everything it has started."""
+    others = set(psutil.Process().children(recursive=True))
 
     def watch():
         while not there():
             time.sleep(0.005)
-        for process in psutil.Process().children(recursive=True):
+        for process in set(psutil.Process().children(recursive=True)) - others:
             process.kill()
 
     thread = threading.Thread(target=watch, daemon=True)

@@ -1,4 +1,7 @@
-"""The short recipe as a user runs it: whole, killed in every stage, and without the truth."""
+"""The short recipe as a user runs it: whole, killed in every stage, and without the truth.
+
+The whole run is a command in a new interpreter; the many that are killed and go on are forked: ``forked``.
+"""
 
 import json
 import os
@@ -10,14 +13,17 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import forked
 import pytest
 
 from driftbound.store.folder import VERBS, RunFolder
 from driftbound.store.streams import Streams
 
 RECIPE = Path(__file__).parents[1] / "src/driftbound/recipes/short.yaml"
-SECONDS = 240
+SECONDS = 280
 """After which a run has hung."""
+PATIENCE = 30
+"""Seconds that the scripted teachers have to notice that nobody asks them any more."""
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "80", "HF_HUB_OFFLINE": "1"}
 
 
@@ -38,22 +44,27 @@ def run(verb: str, runs: Path, *more: str) -> str:
     return done.stdout + done.stderr
 
 
+def go_on(verb: str, runs: Path) -> None:
+    """A verb to its end, in a forked process."""
+    done = forked.run(command(verb, runs)[3:], runs / "said", ENVIRONMENT, seconds=SECONDS)
+    assert done.returncode == 0, done.stderr
+
+
 def kill_when(verb: str, runs: Path, seen) -> None:
     """Start a verb and kill its process alone, without warning, the moment that ``seen`` says so.
 
     What it has started itself (the scripted teachers) must notice and be gone soon after.
     """
-    process = subprocess.Popen(
-        command(verb, runs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT
-    )
+    process = forked.start(command(verb, runs)[3:], runs / "said", ENVIRONMENT)
     until = time.monotonic() + SECONDS
     while not seen():
-        assert process.poll() is None, f"{verb} ended before it could be killed"
+        assert process.exitcode is None, f"{verb} ended before it could be killed"
         assert time.monotonic() < until
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)
-    assert process.wait(timeout=30) == -signal.SIGKILL
-    until = time.monotonic() + 10
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+    until = time.monotonic() + PATIENCE
     while left := processes_of(runs):
         assert time.monotonic() < until, f"{verb} was killed, still there: {left}"
         time.sleep(0.02)
@@ -86,9 +97,9 @@ def moments(folder: RunFolder) -> dict:
     return {
         "collect": lambda: answers(folder) >= 40,
         "measure": lambda: (of("measure") / "plan.json").exists(),
-        "bootstrap": lambda: (of("bootstrap") / "checkpoints/checkpoint-2/complete").exists(),
+        "bootstrap": lambda: (of("bootstrap") / "checkpoints/checkpoint-1/complete").exists(),
         "synthesize": lambda: (of("synthesize") / "parts/000001.json").exists(),
-        "align": lambda: (of("align") / "checkpoints/checkpoint-4/complete").exists(),
+        "align": lambda: (of("align") / "checkpoints/checkpoint-2/complete").exists(),
         "evaluate": lambda: any((of("evaluate") / "partial").glob("*")),
         "report": lambda: (of("report") / "plan.json").exists(),
     }
@@ -115,7 +126,7 @@ def broken(tmp_path_factory) -> RunFolder:
         assert not (folder.stage(verb) / "manifest.json").exists()
         if verb == "collect":
             folder.truth.rename(runs / "away")
-        run(verb, runs)
+        go_on(verb, runs)
     return folder
 
 
@@ -128,7 +139,14 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_every_stage_leaves_what_the_design_says(whole):
     expected = {
         "collect": {"streams.sqlite"},
-        "measure": {"claims.parquet", "cases.parquet", "summary.json"},
+        "measure": {
+            "claims.parquet",
+            "slots.parquet",
+            "cases.parquet",
+            "reliability.parquet",
+            "drift.parquet",
+            "summary.json",
+        },
         "bootstrap": {"student/model.safetensors", "metrics.jsonl"},
         "synthesize": {"groups.parquet", "rejected.parquet"},
         "align": {"student/model.safetensors", "metrics.jsonl"},
@@ -146,8 +164,8 @@ def test_summary_has_the_promised_shape(whole):
     assert set(summary["students"]) == {"base", "bootstrapped", "aligned"}
     assert len(summary["teachers"]) == 7
     assert {"always_prior", "bootstrapped_images_shuffled"} <= set(summary["baselines"])
-    assert (summary["n_cases"], summary["seed"]) == (12, 0)
-    assert 1 < summary["n_clusters"] <= 12
+    assert (summary["n_cases"], summary["seed"]) == (8, 0)
+    assert 1 < summary["n_clusters"] <= 8
     rows = [*summary["students"].values(), *summary["teachers"].values(), summary["consensus"]]
     for row in [*rows, *summary["baselines"].values()]:
         assert {"accuracy", "balanced_accuracy", "per_finding"} <= set(row)
@@ -200,8 +218,8 @@ def test_evaluate_without_the_truth_is_one_line(whole):
 
 def test_ask_answers_about_an_image(whole):
     image = next((whole.root / "images").glob("*.png"))
-    student = f"{whole.root}:aligned"
-    done = finished([sys.executable, "-m", "driftbound.cli", "ask", student, str(image)])
+    words = ["ask", f"{whole.root}:aligned", str(image)]
+    done = forked.run(words, whole.root.parent / "said", ENVIRONMENT, seconds=SECONDS)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) > 3
 

@@ -66,10 +66,24 @@ class Scripted:
         self.most = max(self.most, self.asking)
         self.batches.append(list(questions))
         self.threads.add(threading.get_ident())
-        time.sleep(self.seconds)
+        self.work()
         self.asking -= 1
         counts = {"ended": self.ended, "prompt_tokens": 7, "completion_tokens": 3}
         return [Completion(text=self.say(question), **counts) for question in questions]
+
+    def work(self):
+        time.sleep(self.seconds)
+
+
+class Held(Scripted):
+    """One that has no answer before it may go on."""
+
+    def __init__(self):
+        super().__init__()
+        self.go = threading.Event()
+
+    def work(self):
+        self.go.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -166,25 +180,30 @@ def test_who_waits_is_answered_together_one_batch_at_a_time():
 
 def test_others_go_on_meanwhile():
     async def beside():
-        teacher, ticks = teacher_of(Scripted(seconds=0.2)), 0
-        answer = asyncio.create_task(teacher.answer(request_of(0)))
+        sampler, ticks = Held(), 0
+        answer = asyncio.create_task(teacher_of(sampler).answer(request_of(0)))
         while not answer.done():
             await asyncio.sleep(0.01)
             ticks += 1
+            if ticks > 3:
+                sampler.go.set()
         return ticks
 
     assert asyncio.run(beside()) > 3
 
 
 def test_who_stops_waiting_is_not_asked_and_holds_nobody_up():
-    sampler = Scripted(seconds=0.05)
+    sampler = Held()
 
     async def some():
         teacher = teacher_of(sampler, batch=2)
         tasks = [asyncio.create_task(teacher.answer(request_of(n, question=str(n)))) for n in range(6)]
-        await asyncio.sleep(0.01)
+        while not sampler.batches:
+            await asyncio.sleep(0.01)
         for n in (0, 2):  # one is being answered, one waits
             tasks[n].cancel()
+        await asyncio.sleep(0.01)
+        sampler.go.set()
         found = await asyncio.gather(*tasks, return_exceptions=True)
         await teacher.close()
         return found

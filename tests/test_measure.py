@@ -1,4 +1,4 @@
-"""Votes, agreement and the measure stage: hand-counted panels and drift that was planted."""
+"""The measure stage: a run of three cases, counted by hand."""
 
 import json
 from types import SimpleNamespace
@@ -10,195 +10,13 @@ from wanting import WantedStreams as Streams
 from driftbound.config import Recipe
 from driftbound.domains.phantom.claims import claims as phantom_claims
 from driftbound.domains.phantom.findings import FINDINGS, SIDED
-from driftbound.measure.agreement import STATUSES, agreement_with_others, alpha, slot_status
-from driftbound.measure.votes import EXPLICIT, VALUES, Votes, cast, counted, majority, read, slots_of, stances
-from driftbound.records import Case, Claim, Polarity, Status, Trajectory
+from driftbound.errors import ConfigError
+from driftbound.measure.sheet import unexplained
+from driftbound.records import Case, Status, Tokens, Trajectory
 from driftbound.stages import measure
 from driftbound.stages.context import Context
-from driftbound.statistics.intervals import resample
 from driftbound.store.folder import RunFolder
 from driftbound.store.tables import read_claims, read_rows, write_cases
-
-
-def claim(finding, value, step=0, attribute="presence", echo=False):
-    polarity = Polarity(value) if attribute == "presence" else Polarity.PRESENT
-    return Claim(
-        finding=finding,
-        attribute=attribute,
-        value=value,
-        polarity=polarity,
-        start=0,
-        end=1,
-        step=step,
-        echo=echo,
-    )
-
-
-def panel(*cases, parts=None, slots=None):
-    """Votes from rows of words, one list of lists per case: teachers x slots; ``-`` is no vote."""
-    codes = [[[-1 if v == "-" else VALUES.index(v) for v in row] for row in case] for case in cases]
-    codes = np.array(codes, dtype=np.int8)
-    n, T, A = codes.shape
-    return Votes(
-        case_ids=tuple(f"c{i}" for i in range(n)),
-        teachers=tuple(f"t{i}" for i in range(T)),
-        slots=tuple(slots or [(f"F{i}", "presence") for i in range(A)]),
-        codes=codes,
-        parts=np.zeros(codes.shape, np.int8) if parts is None else np.array(parts, np.int8),
-    )
-
-
-def test_last_claim_counts_and_takes_its_side_along():
-    text = "Pleural effusion on the left. Possible edema. Consolidation on the right. No pleural effusion."
-    said = stances(phantom_claims(text), ("Pleural Effusion", "Edema", "Consolidation", "Pneumonia"))
-    assert said == {
-        "Pleural Effusion": "absent",
-        "Edema": "uncertain",
-        "Consolidation": "right",
-        "Pneumonia": "omitted",
-    }
-
-
-def test_echo_of_the_prompt_claims_nothing():
-    assert counted([claim("Edema", "present", echo=True)]) == {}
-
-
-P, A, L, R, B, U, NIL = "present", "absent", "left", "right", "both", "uncertain", "omitted"
-
-
-@pytest.mark.parametrize(
-    ("said", "expected"),
-    [
-        ([P, P, A], P),  # 2 of 3
-        ([P, P, A, A], A),  # a half is no majority
-        ([P, P, U, NIL], A),  # hedges and omissions do not assert
-        ([L, L, R, A], L),
-        ([L, R, A], L),  # tie of left and right
-        ([L, R, B, A], B),  # tie of all three
-        ([P, R, P, A], R),  # the only side named
-        ([P, L, B, B, A], B),
-    ],
-    ids=str,
-)
-def test_majority_of_one_finding(said, expected):
-    assert majority([{"X": value} for value in said], ["X"]) == {"X": expected}
-
-
-@pytest.mark.parametrize(
-    ("edema", "devices", "expected"), [(A, A, P), (A, P, P), (P, A, A), (P, P, A)], ids=str
-)
-def test_majority_is_normal_exactly_when_nothing_else_is_present(edema, devices, expected):
-    """Whatever the answers themselves say of No Finding (here: always the opposite)."""
-    findings = ("No Finding", "Edema", "Support Devices")
-    contrary = A if expected == P else P
-    answer = {"No Finding": contrary, "Edema": edema, "Support Devices": devices}
-    assert majority([answer] * 3, findings)["No Finding"] == expected
-
-
-def test_no_answers_no_majority():
-    assert majority([], ["Edema"]) == {}
-
-
-@pytest.mark.parametrize(
-    ("said", "status", "leading"),
-    [
-        ([P, P, P, A], "agreed", P),  # 3 of 4 is 0.75
-        ([P, P, A], "conflicting", P),  # 2 of 3
-        ([P, A], "conflicting", ""),
-        ([P, U, NIL], "undecided", P),  # one explicit vote
-        ([P, P, U, U, U], "agreed", P),  # hedges are not explicit
-        ([U, NIL, "refused"], "undecided", ""),
-        ([A, A, "-", "-"], "agreed", A),
-        ([L, B, L], "conflicting", L),  # both is another side than left
-        ([L, L, L, L, R], "agreed", L),
-    ],
-    ids=str,
-)
-def test_status_of_one_slot(said, status, leading):
-    found = slot_status(panel([[value] for value in said]), decisive=0.75)
-    assert STATUSES[found.status[0, 0]] == status
-    assert (EXPLICIT[found.leading[0, 0]] if found.leading[0, 0] >= 0 else "") == leading
-
-
-def test_leave_one_out_by_hand():
-    """Case 0 (patient a): slot 0 P P A, slot 1 A A A; case 1 (patient b): slot 0 P A -, slot 1 P U O.
-
-    t0: case 0 (1/2 + 2/2) / 2 = 3/4; case 1 slot 0: 0/1, slot 1: nobody else explicit. (3/4 + 0) / 2 = 3/8.
-    t1: case 0 3/4; case 1 slot 0: 0. 3/8.   t2: case 0 (0 + 1) / 2 = 1/2; case 1: no vote. 1/2.
-    Draws of two patients for t0: aa 3/4, ab 3/8, bb 0.
-    """
-    votes = panel([[P, A], [P, A], [A, A]], [[P, P], [A, U], ["-", NIL]])
-    found = agreement_with_others(votes, resample(["a", "b"], rng=np.random.default_rng(0)), parts=1)
-    assert [found[t].overall.mean for t in ("t0", "t1", "t2")] == [0.375, 0.375, 0.5]
-    assert (found["t0"].overall.low, found["t0"].overall.high) == (0.0, 0.75)
-    assert [found[t].claims for t in ("t0", "t1", "t2")] == [(3,), (3,), (2,)]
-
-
-def test_agreement_by_part_by_hand():
-    """t0 says slot 0 in part 0 (one of two agrees), slot 1 in part 1 (both agree)."""
-    votes = panel([[P, A], [P, A], [A, A]], parts=[[[0, 1], [1, 0], [0, 0]]])
-    found = agreement_with_others(votes, resample(["a"], rng=np.random.default_rng(0)), parts=2)
-    assert [part.mean for part in found["t0"].by_part] == [0.5, 1.0]
-    assert [part.mean for part in found["t1"].by_part] == [1.0, 0.5]
-    assert found["t2"].by_part[0].mean == 0.5
-    assert np.isnan(found["t2"].by_part[1].mean)
-    assert found["t2"].claims == (2, 0)
-
-
-def test_alpha_of_a_slot_leaves_hedges_out():
-    """Cases P P and A A with a hedge: full agreement among explicit votes."""
-    votes = panel([[P], [P], [U]], [[A], [A], [NIL]])
-    assert alpha(votes, 0) == 1.0
-
-
-def test_relative_position_decides_the_part():
-    """Ten steps in five parts: step 0 -> 0, 1 -> 0, 4 -> 2, 9 -> 4; a hedge has no part."""
-    names = ["F0", "F1", "F4", "F9", "F5"]
-    said = [claim(n, "uncertain" if n == "F5" else "present", step=int(n[1])) for n in names]
-    trajectory = Trajectory(case_id="c", teacher="t", status=Status.OK, text="x")
-    votes = cast(["c"], ["t"], slots_of(names, frozenset()), {("c", "t"): read(trajectory, said)}, parts=5)
-    assert votes.parts[0, 0].tolist() == [0, 0, 2, 4, -1]
-
-
-@pytest.mark.parametrize(
-    ("status", "expected"), [("refused", "refused"), ("empty", None), ("failed", None), ("truncated", NIL)]
-)
-def test_what_an_answer_without_claims_votes(status, expected):
-    trajectory = Trajectory(case_id="c", teacher="t", status=Status(status))
-    votes = cast(["c"], ["t"], [("F", "presence")], {("c", "t"): read(trajectory, [])}, parts=2)
-    code = int(votes.codes[0, 0, 0])
-    assert (None if code < 0 else VALUES[code]) == expected
-
-
-def test_drift_is_found_in_the_teacher_and_parts_where_it_was_planted():
-    """Five teachers err on 10 % of 12 findings; t0 on 40 % from part 3 of 5. Everybody's order is random.
-
-    Two independent votes agree with chance 0.9 * 0.9 + 0.1 * 0.1 = 0.82, or, when one errs on 40 %,
-    0.6 * 0.9 + 0.4 * 0.1 = 0.58.
-    """
-    rng = np.random.default_rng(7)
-    n, T, A, parts = 300, 5, 12, 5
-    place = np.argsort(rng.random((n, T, A)), axis=2) * parts // A
-    truth = rng.integers(2, size=(n, 1, A))
-    chance = np.full((n, T, A), 0.1)
-    chance[:, 0][place[:, 0] >= 3] = 0.4
-    codes = np.where(rng.random((n, T, A)) < chance, 1 - truth, truth)
-    votes = Votes(
-        case_ids=tuple(map(str, range(n))),
-        teachers=tuple(f"t{t}" for t in range(T)),
-        slots=tuple((f"F{a}", "presence") for a in range(A)),
-        codes=codes.astype(np.int8),
-        parts=place.astype(np.int8),
-    )
-    patients = [str(c // 2) for c in range(n)]
-    found = agreement_with_others(votes, resample(patients, rng=np.random.default_rng(8)), parts=parts)
-    drifting = found["t0"].by_part
-    assert [part.mean for part in drifting] == pytest.approx([0.82, 0.82, 0.82, 0.58, 0.58], abs=0.03)
-    assert max(part.high for part in drifting[3:]) < min(part.low for part in drifting[:3])
-    for name in ("t1", "t2", "t3", "t4"):
-        steady = found[name].by_part
-        assert max(part.low for part in steady) < min(part.high for part in steady)
-
 
 TEXTS = {
     ("c0", "one"): "Pleural effusion on the left. No edema.",
@@ -249,39 +67,58 @@ def test_stage_by_hand(run):
     folder = run.folder.stage("measure")
     summary = json.loads((folder / "summary.json").read_text())
     presence = 2 * len(FINDINGS)
-    assert summary["claims"] == {"agreed": 2, "conflicting": 2, "undecided": presence + 1 - 4}
-    assert summary["splits"] == ["train"]
-    one = summary["teachers"]["one"]
-    assert one["agreement_with_others"]["mean"] == pytest.approx((2 / 3 + 1 / 2) / 2, abs=1e-6)
-    assert summary["teachers"]["three"]["agreement_with_others"]["mean"] == 0.5
-    assert summary["teachers"]["three"]["answers"] == {"ok": 1, "refused": 1}
-    assert one["versions"] == {"one-v1": 2}
-    assert one["words_mean"] == 5.0  # 7 and 3 words
-    # "one" in c0: two steps: effusion and its side in part 0, edema in part floor(5 * 1 / 2) = 2; in c1
-    # its only step is part 0: mean of case means (1/2 and 1/2) there.
-    assert [part["mean"] for part in one["by_step"]] == [0.5, None, 1.0, None, None]
-    assert [part["n"] for part in one["by_step"]] == [3, 0, 1, 0, 0]
-    effusion = summary["per_finding"]["Pleural Effusion"]
-    assert (effusion["agreed"], effusion["undecided"]) == (0.5, 0.5)
-    assert effusion["side"]["conflicting"] == 1.0
+    told = summary["agreement"]
+    assert {name: each["value"] for name, each in told["claims"].items()} == {
+        "agreed": 2,
+        "conflicting": 2,
+        "undecided": presence + 1 - 4,
+    }
+    assert summary["about"]["fitted_on"] == ["train"]
+    assert summary["about"]["gold"] == "none"
+    assert told["teachers"]["one"]["value"] == pytest.approx((2 / 3 + 1 / 2) / 2, abs=1e-6)
+    assert told["teachers"]["three"]["value"] == 0.5
+    refusals = summary["refusals"]["three"]
+    assert {status: each["value"] for status, each in refusals["answers"].items()} == {"ok": 1, "refused": 1}
+    assert (refusals["refusal_rate"]["value"], refusals["refusal_rate"]["n"]) == (0.5, 2)
+    assert summary["versions"]["teachers"]["one"]["changes"] == []
+    # "one" in c0: effusion and its side stand at place 0 of 2, edema at 1 of 2, in part 5 of 10; its only
+    # claim in c1 is place 0: mean of case means (1/2 and 1/2) there.
+    steps = told["steps"]["one"]
+    assert [step["value"] for step in steps] == [0.5, *[None] * 4, 1.0, *[None] * 4]
+    assert [step["n"] for step in steps] == [3, *[0] * 4, 1, *[0] * 4]
+    assert steps[1]["reason"] == "nothing to measure it on"
+    effusion = told["findings"]["Pleural Effusion"]
+    assert (effusion["agreed"]["value"], effusion["undecided"]["value"]) == (0.5, 0.5)
+    assert effusion["side"]["conflicting"]["value"] == 1.0
     assert facts["answers"] == 8
+    assert list(unexplained(summary)) == []
 
-    rows = read_rows(folder / "cases.parquet")
-    by_slot = {(r["case_id"], r["finding"], r["attribute"]): r for r in rows}
+    by_slot = {(r["case_id"], r["finding"], r["attribute"]): r for r in read_rows(folder / "slots.parquet")}
     side = by_slot["c0", "Pleural Effusion", "side"]
     assert json.loads(side["votes"]) == {"one": "left", "two": "right", "three": "refused"}
     assert (side["status"], side["leading"]) == ("conflicting", "")
     held_out = by_slot["c2", "Edema", "presence"]
     assert json.loads(held_out["votes"]) == {"one": "present"}  # "two" failed, "three" was not asked
     assert {row.case_id for row in read_claims(run.folder.claims)} == {"c0", "c1", "c2"}
+    conflict = {r["case_id"]: r["conflict"] for r in read_rows(folder / "cases.parquet")}
+    assert conflict == {"c0": pytest.approx(1 / 3), "c1": 0.5, "c2": 0.0}
+
+
+FILES = (
+    "claims.parquet",
+    "slots.parquet",
+    "cases.parquet",
+    "reliability.parquet",
+    "drift.parquet",
+    "summary.json",
+)
 
 
 def test_stage_gives_the_same_bytes_again(run):
     measure.run(run)
-    names = ("summary.json", "cases.parquet", "claims.parquet")
-    first = [(run.folder.stage("measure") / name).read_bytes() for name in names]
+    first = [(run.folder.stage("measure") / name).read_bytes() for name in FILES]
     measure.run(run)
-    assert first == [(run.folder.stage("measure") / name).read_bytes() for name in names]
+    assert first == [(run.folder.stage("measure") / name).read_bytes() for name in FILES]
 
 
 def test_what_the_prompt_discloses_is_no_vote(run):
@@ -298,10 +135,23 @@ def test_what_the_prompt_discloses_is_no_vote(run):
     ]
     write_cases(run.folder.cases, told)
     measure.run(run)
-    rows = read_rows(run.folder.stage("measure") / "cases.parquet")
+    rows = read_rows(run.folder.stage("measure") / "slots.parquet")
     said = {v for r in rows if r["finding"] == "Pleural Effusion" for v in json.loads(r["votes"]).values()}
     assert said == {"omitted", "refused"}
     assert any(row.claim.finding == "Pleural Effusion" for row in read_claims(run.folder.claims))
+
+
+def test_numbers_that_explain_nothing_are_found():
+    """The checker of summaries sees a bare number, a null without reason and a number without an interval."""
+    good = {"value": 1, "low": 0, "high": 2, "n": 3, "estimator": "mean"}
+    assert list(unexplained({"a": [good], "settings": {"draws": 999}})) == []
+    assert list(unexplained({"a": {"b": 3}})) == [".a.b: a bare number"]
+    assert list(unexplained({"a": None})) == [".a: null without a reason"]
+    assert list(unexplained({"a": good | {"low": None}})) == [".a: low without a reason"]
+    assert list(unexplained({"a": {"value": 1, "estimator": "count"}})) == [
+        ".a: without high, low, n",
+        ".a: low, high without a reason",
+    ]
 
 
 def test_inputs_follow_the_streams(run):
@@ -311,3 +161,65 @@ def test_inputs_follow_the_streams(run):
     after = measure.inputs(run)
     assert before["cases"] == after["cases"]
     assert before["streams"] != after["streams"]
+
+
+class Coin:
+    """A scorer over the letters a and b and an end, which it gives the same chances everywhere."""
+
+    vocabulary = "letters"
+
+    def __init__(self, chance):
+        self.logp = np.log(np.array([chance, 0.8 - chance, 0.2], dtype=np.float32))
+
+    def tokens(self, answer, *, ended=True):
+        ids = tuple("ab".index(letter) for letter in answer) + ((2,) if ended else ())
+        spans = tuple((i, i + 1) for i in range(len(answer))) + (((len(answer),) * 2,) if ended else ())
+        return Tokens(ids=ids, spans=spans)
+
+    def distributions(self, question, images, answer, *, ended=True):
+        return np.tile(self.logp, (len(answer) + ended, 1))
+
+
+def test_live_teachers_are_scored_on_each_others_answers(tmp_path):
+    """p = (.6, .2, .2), q = (.4, .4, .2) at every token: JS = H(.5, .3, .2) - (H(p) + H(q)) / 2, on common
+    and on own prefixes alike, so there is no history; KL(p || q) per token times the four tokens of "one"'s
+    answers."""
+    local = [{"name": n, "model": n, "kind": "local"} for n in ("one", "two")]
+    recipe = Recipe.parse({"name": "r", "teachers": local, "measure": {"live_cases": 2}}, where="test")
+    folder = RunFolder(tmp_path / "r")
+    ids = ("c0", "c1", "c2")
+    write_cases(
+        folder.cases,
+        [Case(case_id=c, cluster=c, split="train", prompt="?", images=(f"{c}.png",)) for c in ids],
+    )
+    with Streams(folder.streams) as streams:
+        for case_id in ids:
+            for teacher, text in (("one", "aab"), ("two", "ab")):
+                streams.put(Trajectory(case_id=case_id, teacher=teacher, status=Status.OK, text=text))
+    field = SimpleNamespace(
+        name="phantom", findings=FINDINGS, sided=SIDED, claims=phantom_claims, question=lambda case: "?"
+    )
+    context = Context(recipe=recipe, folder=folder, domain=field)
+    chances = {"one": 0.6, "two": 0.4}
+    measure.run(context, load=lambda model, threads: Coin(chances[model]))
+    live = json.loads((folder.stage("measure") / "summary.json").read_text())["tokens"]["live"]
+    p, q = np.array([0.6, 0.2, 0.2]), np.array([0.4, 0.4, 0.2])
+    m = (p + q) / 2
+    js = -(m * np.log(m)).sum() + ((p * np.log(p)).sum() + (q * np.log(q)).sum()) / 2
+    assert live["cases"]["value"] == 2
+    known = [step["value"] for step in live["common_prefix"] if step["value"] is not None]
+    assert known
+    assert known == pytest.approx([js] * len(known), abs=1e-6)
+    history = [step["value"] for step in live["history"] if step["value"] is not None]
+    assert history == pytest.approx([0.0] * len(history), abs=1e-6)
+    assert live["pairwise_kl"]["one"]["two"]["value"] == pytest.approx(
+        4 * (p * np.log(p / q)).sum(), abs=1e-5
+    )
+
+
+def test_live_cases_need_two_teachers_at_hand(run):
+    recipe = run.recipe.model_copy(
+        update={"measure": run.recipe.measure.model_copy(update={"live_cases": 2})}
+    )
+    with pytest.raises(ConfigError, match="0 teachers are of kind local"):
+        measure.run(Context(recipe=recipe, folder=run.folder, domain=FIELD))

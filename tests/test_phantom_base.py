@@ -1,5 +1,8 @@
 """The base that ships: small, ordinary, and taught nothing of any recipe's cases, truth or teachers."""
 
+import functools
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -12,10 +15,9 @@ from driftbound.domains.phantom.findings import FINDINGS, SIDED_SIGNS, SIGN_NAME
 from driftbound.domains.phantom.language import QUESTION, STYLES
 from driftbound.learning.architecture import build_model
 from driftbound.learning.collator import encode_prompts
-from driftbound.phantom_base import PHANTOM_BASE, corpus, resolve_base
+from driftbound.phantom_base import PHANTOM_BASE, corpus, make, reading, resolve_base, tongue
 from driftbound.phantom_base.batches import IGNORE, IMAGE_TOKENS, draw_rows, encode
 from driftbound.phantom_base.eye import Pool
-from driftbound.phantom_base.make import main
 from driftbound.phantom_base.reading import lay_variants, step_targets
 from driftbound.phantom_base.tongue import mark_patches
 
@@ -209,11 +211,30 @@ def test_variants_of_a_word_start_alike(processor):
     assert torch.equal(words[one], words[other])
 
 
-def test_script_makes_a_checkpoint_and_goes_on_after_a_phase(tmp_path):
+@pytest.fixture
+def small(monkeypatch):
+    """Fewer texts for the tokenizer; one row, of two readers at most, or four images where a batch is taken.
+
+    The script trains in bfloat16, which many a CPU can only emulate, thirty times slower than float32.
+    """
+    words = corpus.words
+    monkeypatch.setattr(corpus, "words", lambda: itertools.islice(words(), 1500))
+    monkeypatch.setattr(make, "train_eye", functools.partial(make.train_eye, batch=4))
+
+    def few(pool, kind, count, rng, most=2):
+        return draw_rows(pool, kind, 1, rng, min(most, 2))
+
+    for module in (reading, tongue):
+        monkeypatch.setattr(module, "draw_rows", few)
+    monkeypatch.setattr("driftbound.phantom_base.batches.STOCK", 4)
+
+
+def test_script_makes_a_checkpoint_and_goes_on_after_a_phase(small, tmp_path):
+    """All its phases, and each again or taken from its file; in small batches."""
     shared = ["--images", "6", "--threads", "1", "--steps", *"11111", "--keep", str(tmp_path / "kept")]
-    main([*shared, "--out", str(tmp_path / "one")])
+    make.main([*shared, "--out", str(tmp_path / "one")])
     assert {path.stem for path in (tmp_path / "kept").iterdir()} == {"eye", "reading", "words"}
-    main([*shared, "--out", str(tmp_path / "two")])
+    make.main([*shared, "--out", str(tmp_path / "two")])
     assert AutoModelForImageTextToText.from_pretrained(tmp_path / "one").num_parameters() > 1e6
     first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
     assert first == second

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from measured_summaries import summary as measured_summary
+from measured_summaries import told
 from PIL import Image
 from rich.console import Console
 from wanting import WantedStreams as Streams
@@ -17,9 +19,9 @@ from wanting import WantedStreams as Streams
 from driftbound.config import Recipe
 from driftbound.domains.phantom import claims as phantom
 from driftbound.errors import CaseError, StoreError
-from driftbound.records import Case, Claim, Estimate, Group, Negative, Polarity, Status, Trajectory
+from driftbound.records import Case, Claim, Group, Negative, Polarity, Status, Trajectory
 from driftbound.report.choice import CaseRecord, Prediction, choose
-from driftbound.report.figures import bands, dots
+from driftbound.report.figures import dots
 from driftbound.report.page import Material, render
 from driftbound.report.spans import Slot, consensus_mark, pieces, shortened
 from driftbound.report.tables import score_rows
@@ -200,25 +202,8 @@ def measure(folder: RunFolder) -> None:
         rows.append(slot_row(case, "Edema", "presence", edema, "agreed", "absent"))
         rows.append(slot_row(case, "Pleural Effusion", "side", side, "conflicting", ""))
     names = ("case_id", "finding", "attribute", "status", "leading", "votes")
-    write_rows(folder.stage("measure") / "cases.parquet", rows, strings(*names))
-    est = {"mean": 0.6, "low": 0.5, "high": 0.7}
-    teachers = {
-        name: {
-            "answers": {"ok": 4},
-            "agreement_with_others": est,
-            "by_step": [est, {**est, "mean": None}],
-            "versions": {},
-        }
-        for name in TEACHERS
-    }
-    shares = {"agreed": 0.25, "conflicting": 0.7, "undecided": 0.05, "alpha": None}
-    table = {
-        "splits": ["train"],
-        "steps": 2,
-        "teachers": teachers,
-        "per_finding": dict.fromkeys(HEADLINE, shares),
-    }
-    table["claims"] = {"agreed": 4, "conflicting": 8, "undecided": 0}
+    write_rows(folder.stage("measure") / "slots.parquet", rows, strings(*names))
+    table = measured_summary(TEACHERS, HEADLINE)
     (folder.stage("measure") / "summary.json").write_text(json.dumps(table))
 
 
@@ -487,8 +472,8 @@ def test_a_teacher_that_refused_everything(run: Context) -> None:
                 streams.put(Trajectory(case_id=f"c{number}", teacher=name, status=status, text=text))
     path = run.folder.stage("measure") / "summary.json"
     table = json.loads(path.read_text())
-    nothing = {"mean": None, "low": None, "high": None}
-    table["teachers"]["gamma"] |= {"agreement_with_others": nothing, "by_step": [nothing, nothing]}
+    table["agreement"]["teachers"]["gamma"] = told(None)
+    table["agreement"]["steps"]["gamma"] = [told(None)] * 4
     path.write_text(json.dumps(table))
     html = page_of(run)
     assert "<h4>gamma</h4><span>refused" in html
@@ -587,11 +572,3 @@ def test_the_terminal_table_fits_80_columns() -> None:
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
     line = next(line for line in text.splitlines() if "aligned student" in line)
     assert line.split() == ["aligned", "student", "0.679", "0.579–0.779", "0.690", "0.579–0.779", "1.00"]
-
-
-def test_levels_of_the_drift_plots_are_labelled_with_their_values():
-    """Between 0.4 and 0.7 the middle line is 0.55, and must not be called 0.6."""
-    steps = [Estimate(mean=0.5, low=0.45, high=0.55)] * 2
-    drawn = str(bands("one", steps, 0.4, 0.7))
-    labels = re.findall(r'text-anchor="end">([^<]+)<', drawn)
-    assert labels == ["0.40", "0.55", "0.70"]

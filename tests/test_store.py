@@ -370,6 +370,7 @@ CLAIM_ROWS = st.builds(
     case_id=TEXT,
     teacher=TEXT,
     sample=INTEGER,
+    wave=INTEGER,
     n_steps=INTEGER,
     claim=st.builds(
         Claim,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from driftbound import __version__, collect_commands, exchanging, looking, pushing
+from driftbound import __version__, collect_commands, exchanging, looking, measure_command, pushing
 from driftbound.errors import ConfigError, DriftboundError
 from driftbound.recipe_files import SHIPPED, find_recipe
 from driftbound.store.folder import VERBS
@@ -196,6 +196,8 @@ def _align(
 for _verb in VERBS:
     if _verb == "align":  # of a recipe, or from a file of rows
         app.command("align", help=HELP["align"], rich_help_panel="One stage")(_align)
+    elif _verb == "measure":  # of a run, or of a file of answers
+        app.command("measure", help=HELP["measure"], rich_help_panel="One stage")(measure_command.measure)
     elif _verb == "collect":  # whole, in parts, by batch file
         app.command("collect", help=HELP["collect"], rich_help_panel="One stage")(collect_commands.collect)
     else:

@@ -3,35 +3,37 @@
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from driftbound.domain_config import DomainConfig as DomainConfig
 from driftbound.errors import ConfigError
-from driftbound.strict_yaml import StrictLoader, TwiceError, refuse_unknown
-from driftbound.teacher_config import CollectConfig, DataUseConfig, Table, TeacherConfig
-
-
-class DomainConfig(Table):
-    """Which field, and how many cases of it."""
-
-    name: str = "phantom"
-    train: int = Field(700, ge=1)
-    """Training images."""
-    validation: int = Field(60, ge=0)
-    """Images for watching a training; never trained on, never in the results table."""
-    test: int = Field(240, ge=1)
-    """Held-out images of held-out patients."""
-    test_scanner: int = Field(120, ge=0)
-    """Held-out images from another scanner."""
+from driftbound.strict_yaml import load_table, refuse_unknown
+from driftbound.teacher_config import CollectConfig, DataUseConfig, ReaderConfig, Table, TeacherConfig
 
 
 class MeasureConfig(Table):
-    """How agreement is judged."""
+    """How agreement and drift are judged."""
 
-    steps: int = Field(5, ge=2)
-    """Number of equal parts into which each answer's claims are put."""
+    steps: int = Field(10, ge=4)
+    """Equal parts into which each answer's claims are put."""
     decisive: float = Field(0.75, gt=0.5, le=1)
     """Share of the explicit votes from which a claim counts as agreed."""
+    alpha: float = Field(0.05, gt=0, lt=1)
+    """Chance of any false alarm of drift in the whole run."""
+    draws: int = Field(999, ge=99)
+    """Random sign flips per test, at least; more where many teachers share the level."""
+    margin: float = Field(0.05, gt=0)
+    """Changes of the rate of contradiction within plus or minus this have no meaning."""
+    fdr: float = Field(0.1, gt=0, lt=1)
+    """Expected share of false ones among flagged cases and among decided claims."""
+    adwin: bool = False
+    """Watch the collection with river's ADWIN too (extra ``stream``): calmer, slower than the martingale."""
+    gold: str = ""
+    """CSV of checked claims (case_id, finding, value), on training cases; empty: none."""
+    reader: ReaderConfig | None = None
+    """A model that reads the claims; else the field reads them itself."""
+    live_cases: int = Field(0, ge=0)
+    """Training cases whose answers all ``local`` teachers score, token by token; 0: none."""
 
 
 class LoraConfig(Table):
@@ -217,20 +219,7 @@ class Recipe(Table):
 
         Raises ``ConfigError`` with the file, the key and, for a misspelt key, its neighbour.
         """
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read ({error}). Name an existing recipe.") from None
-        try:
-            given = yaml.load(text, Loader=StrictLoader)
-        except TwiceError as error:
-            raise ConfigError(f"{path}: {error}. Keep one of them.") from None
-        except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError
-            line = str(error).replace("\n", " ")
-            raise ConfigError(f"{path}: not valid YAML ({line}). Correct the file.") from None
-        if not isinstance(given, dict):
-            raise ConfigError(f"{path}: a recipe is a table of keys. Start from recipes/demo.yaml.")
-        return cls.parse(given, where=str(path))
+        return cls.parse(load_table(path, "recipe"), where=str(path))
 
     @classmethod
     def parse(cls, given: dict[str, Any], *, where: str) -> "Recipe":

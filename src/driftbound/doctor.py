@@ -159,19 +159,28 @@ def _recipe(path: Path) -> Iterator[Check]:
     except ConfigError as error:
         yield Check("recipe", str(error), False)
         return
-    domain = recipe.domain
     yield Check("recipe", f"{path} is valid", True)
-    cases = domain.train + domain.validation + domain.test + domain.test_scanner
-    asked = sum(cases * teacher.samples for teacher in recipe.teachers if teacher.kind == "http")
-    yield Check("cases", f"{cases} of {domain.name}, {domain.train} of them to train on", None)
-    over_http = sum(teacher.kind == "http" for teacher in recipe.teachers)
-    yield Check("requests", f"{asked} that collect will send ({over_http} teachers, repeats apart)", None)
+    yield from _cases(recipe)
     for teacher in recipe.teachers:
         yield _teacher(teacher)
     yield _base(recipe.bootstrap.base)
     if recipe.launch.config:
         yield _launch(recipe.launch)
     yield from _training(recipe)
+
+
+def _cases(recipe: Recipe) -> Iterator[Check]:
+    """How many cases there are, and how often somebody is asked about one."""
+    domain = recipe.domain
+    if domain.cases:
+        there = Path(domain.cases).is_file()
+        yield Check("cases", f"those in {domain.cases}", there, "No such file. Correct domain.cases.")
+        return
+    cases = domain.train + domain.validation + domain.test + domain.test_scanner
+    asked = sum(cases * teacher.samples for teacher in recipe.teachers if teacher.kind == "http")
+    yield Check("cases", f"{cases} of {domain.name}, {domain.train} of them to train on", None)
+    over_http = sum(teacher.kind == "http" for teacher in recipe.teachers)
+    yield Check("requests", f"{asked} that collect will send ({over_http} teachers, repeats apart)", None)
 
 
 def _teacher(teacher: TeacherConfig) -> Check:

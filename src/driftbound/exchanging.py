@@ -1,5 +1,6 @@
 """Commands that exchange: a run's answers and groups go out to other tools, other answers come in."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -65,14 +66,19 @@ def import_command(
     """Take answers from elsewhere into a run."""
     from driftbound.importing import import_answers
 
+    new, there = import_answers(run, file, teacher=teacher, stream=stream, columns=columns_of(column))
+    _tell(f"{new} new answers, {there} were there", {"new": new, "there": there}, as_json)
+
+
+def columns_of(pairs: Sequence[str] | None) -> dict[str, str]:
+    """What ``--column OURS=THEIRS`` says; raises ``ConfigError`` for anything else."""
     columns = {}
-    for pair in column or []:
+    for pair in pairs or ():
         ours, equals, theirs = pair.partition("=")
         if not equals:
             raise ConfigError(f"--column {pair}: is no OURS=THEIRS. Write e.g. --column case_id=sample_id.")
         columns[ours] = theirs
-    new, there = import_answers(run, file, teacher=teacher, stream=stream, columns=columns)
-    _tell(f"{new} new answers, {there} were there", {"new": new, "there": there}, as_json)
+    return columns
 
 
 def _tell(line: str, facts: dict[str, str | int], as_json: bool) -> None:

@@ -66,6 +66,10 @@ HOW = frozenset(
 redoes nothing."""
 
 
+_READ_CLAIMS = frozenset({"measure", "synthesize", "evaluate", "report"})
+"""Stages that read texts: to the others it is all the same how (``domain.claims``)."""
+
+
 class Stage(Protocol):
     """What every module in ``stages/`` offers."""
 
@@ -128,6 +132,9 @@ def working_on(folder: RunFolder) -> Iterator[None]:
 def recipe_part(recipe: Recipe, stage: str) -> dict[str, Any]:
     """The keys of the recipe that decide what ``stage`` produces, the seed apart."""
     whole = recipe.model_dump(mode="json")
+    whole["domain"].pop("cases", None)  # a place: what lies there is among the inputs
+    if stage not in _READ_CLAIMS:
+        whole["domain"].pop("claims", None)
     return {table: _without_how(whole[table], table) for table in READS[stage]}
 
 
@@ -174,7 +181,8 @@ def locked(root: Path) -> Iterator[None]:
 def _prepare_cases(context: Context, *, redo: bool) -> None:
     """Have the domain write its cases unless they are there."""
     folder = context.folder
-    plan = Plan(CASES, recipe_part(context.recipe, CASES), {}, context.recipe.seed)
+    read: dict[str, str] = getattr(context.domain, "inputs", dict)()  # files of the user's own, by content
+    plan = Plan(CASES, recipe_part(context.recipe, CASES), read, context.recipe.seed)
     made = made_of(folder.root)
     if made is not None and redo:
         _remove_all(folder, plan)

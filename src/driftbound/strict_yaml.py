@@ -1,6 +1,7 @@
 """YAML in which keys that stand twice in a table, or that its model does not know, are errors."""
 
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 import yaml
@@ -34,6 +35,27 @@ class StrictLoader(yaml.SafeLoader):
                 raise TwiceError(f"line {line}: key {key.value!r} stands in line {first[key.value]} already")
             first[key.value] = line
         return node
+
+
+def load_table(path: Path, what: str) -> dict[str, Any]:
+    """The table of keys that a file holds; ``what`` says what it should be.
+
+    Raises ``ConfigError`` with the file and what is wrong with it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}). Name an existing {what}.") from None
+    try:
+        given = yaml.load(text, Loader=StrictLoader)
+    except TwiceError as error:
+        raise ConfigError(f"{path}: {error}. Keep one of them.") from None
+    except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError
+        line = str(error).replace("\n", " ")
+        raise ConfigError(f"{path}: not valid YAML ({line}). Correct the file.") from None
+    if not isinstance(given, dict):
+        raise ConfigError(f"{path}: a {what} is a table of keys. Start from recipes/demo.yaml.")
+    return given
 
 
 def refuse_unknown(model: type[BaseModel], given: dict[str, Any], where: str, table: str) -> None:

@@ -159,6 +159,23 @@ class TeacherConfig(Table):
         return self
 
 
+class ReaderConfig(Table):
+    """A model behind an OpenAI-compatible endpoint that reads claims out of free text (docs/measure.md)."""
+
+    model: str = Field(min_length=1)
+    vendor: str = ""
+    """An entry of the vendor table: address and key variable."""
+    base_url: str = ""
+    """OpenAI-compatible endpoint; else the vendor's."""
+    api_key_env: str = ""
+    """Environment variable that holds the key; else the vendor's."""
+    local: bool = False
+    """The endpoint is a server of your own, from which nothing travels on."""
+    concurrency: int = Field(8, ge=1)
+    """Requests in flight."""
+    requests_per_minute: int | None = Field(None, ge=1)
+
+
 class RepeatsConfig(Table):
     """Cases that every teacher answers more than once, so that its own noise can be told from conflict."""
 

@@ -1,14 +1,15 @@
-"""Where teachers agree and conflict: status of each claim slot, and each teacher against the others."""
+"""Where teachers agree and conflict: by claim slot, case, finding, teacher, pair of teachers and step."""
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from driftbound.measure.votes import EXPLICIT, Votes
+from driftbound.measure.meeting import contradiction, known_mean, mean_where
+from driftbound.measure.votes import Votes
 from driftbound.records import ClaimStatus, Estimate
-from driftbound.statistics.agreement import krippendorff_alpha
-from driftbound.statistics.intervals import Array, Resamples, cluster_mean
+from driftbound.statistics.intervals import Array, Resamples, cluster_mean, estimate, ratios
 
 STATUSES = (ClaimStatus.AGREED, ClaimStatus.CONFLICTING, ClaimStatus.UNDECIDED)
 """What a code of ``SlotStatus.status`` means."""
@@ -20,23 +21,26 @@ class SlotStatus:
 
     status: NDArray[np.int8]
     """Index into ``STATUSES``."""
-    leading: NDArray[np.int8]
-    """Index into ``EXPLICIT`` of the value named most often; -1 on a tie and without explicit votes."""
+    leading: NDArray[np.int16]
+    """Index into the slot's values of the one named most often; -1 on a tie and without explicit votes."""
     share: Array
     """Share of the explicit votes that the value named most often has; ``nan`` without any."""
     explicit: NDArray[np.int64]
     """Number of explicit votes."""
 
+    def real(self, votes: Votes) -> NDArray[np.bool_]:
+        """Whether a slot is one: a side is a slot only of cases where somebody names a side."""
+        own = np.array([attribute in ("presence", "value") for _, attribute in votes.slots])
+        found: NDArray[np.bool_] = own[None, :] | (self.explicit > 0)
+        return found
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TeacherAgreement:
-    """How far the others say what one teacher says."""
+class Told:
+    """An estimate and what it rests on."""
 
-    overall: Estimate
-    by_part: tuple[Estimate, ...]
-    """Per part of the teacher's own answer, first to last."""
-    claims: tuple[int, ...]
-    """Claims compared, per part."""
+    estimate: Estimate
+    n: int
 
 
 def slot_status(votes: Votes, *, decisive: float) -> SlotStatus:
@@ -46,72 +50,86 @@ def slot_status(votes: Votes, *, decisive: float) -> SlotStatus:
     Conflicting: below that, at least two different explicit values (present and absent; of sides
     any two, as ``both`` says something else than ``left``). Undecided: the rest.
     """
-    counts = _counts(votes)
+    most = max((len(values) for values in votes.values), default=1) or 1
+    counts = np.stack([(votes.codes == value).sum(axis=1) for value in range(most)], axis=2)
     explicit = counts.sum(axis=2)
-    most = counts.max(axis=2)
-    share = np.divide(most, explicit, out=np.full(most.shape, np.nan), where=explicit > 0)
+    top = counts.max(axis=2)
+    share = np.divide(top, explicit, out=np.full(top.shape, np.nan), where=explicit > 0)
     agreed = (explicit >= 2) & (np.nan_to_num(share) >= decisive - 1e-9)
     conflicting = ~agreed & ((counts > 0).sum(axis=2) >= 2)
     status = np.where(agreed, 0, np.where(conflicting, 1, 2)).astype(np.int8)
-    alone = (counts == most[:, :, None]).sum(axis=2) == 1
-    leading = np.where((explicit > 0) & alone, counts.argmax(axis=2), -1).astype(np.int8)
+    alone = (counts == top[:, :, None]).sum(axis=2) == 1
+    leading = np.where((explicit > 0) & alone, counts.argmax(axis=2), -1).astype(np.int16)
     return SlotStatus(status=status, leading=leading, share=share, explicit=explicit)
 
 
-def agreement_with_others(votes: Votes, resamples: Resamples, *, parts: int) -> dict[str, TeacherAgreement]:
+def by_teacher(votes: Votes, resamples: Resamples) -> dict[str, Told]:
     """Each teacher against the others, leaving itself out.
 
     Of a slot: the share of the other teachers' explicit votes that equal this teacher's explicit
-    vote; averaged over the slots of a case, then over cases, with an interval over clusters. Slots
-    on which the teacher or all others say nothing explicit are not compared. A share below its
-    earlier parts in the later parts of an answer is drift along the reasoning.
+    vote; averaged over the slots of a case, then over cases. Slots on which the teacher or all others
+    say nothing explicit are not compared. n counts claims.
     """
-    match = _match(votes)
-    compared = ~np.isnan(match)
-    columns = [_case_mean(match, compared)]
-    counts = []
+    met = contradiction(votes)
+    found = cluster_mean(1 - known_mean(met, axis=2), resamples)
+    counts = (~np.isnan(met)).sum(axis=(0, 2))
+    return {name: Told(estimate=found[t], n=int(counts[t])) for t, name in enumerate(votes.teachers)}
+
+
+def by_step(votes: Votes, resamples: Resamples, *, parts: int) -> dict[str, tuple[Told, ...]]:
+    """As ``by_teacher``, in each of the equal parts of the teacher's own answer, first to last."""
+    met = contradiction(votes)
+    told: dict[str, list[Told]] = {name: [] for name in votes.teachers}
     for part in range(parts):
-        here = compared & (votes.parts == part)
-        columns.append(_case_mean(match, here))
-        counts.append(here.sum(axis=(0, 2)))
-    teachers = len(votes.teachers)
-    estimates = cluster_mean(np.concatenate(columns, axis=1), resamples)
+        here = (votes.parts == part) & ~np.isnan(met)
+        found = cluster_mean(1 - mean_where(met, here, axis=2), resamples)
+        counts = here.sum(axis=(0, 2))
+        for t, name in enumerate(votes.teachers):
+            told[name].append(Told(estimate=found[t], n=int(counts[t])))
+    return {name: tuple(parts) for name, parts in told.items()}
+
+
+def by_pair(votes: Votes, resamples: Resamples) -> dict[tuple[str, str], Told]:
+    """Two teachers: the share of the slots that both name a value of on which they name the same; n counts
+    such slots."""
+    pairs = list(combinations(range(len(votes.teachers)), 2))
+    same = np.zeros((len(votes.case_ids), len(pairs)))
+    both = np.zeros_like(same)
+    for p, (u, v) in enumerate(pairs):
+        one, other = votes.codes[:, u], votes.codes[:, v]
+        compared = (one >= 0) & (other >= 0)
+        both[:, p] = compared.sum(axis=1)
+        same[:, p] = (compared & (one == other)).sum(axis=1)
+    found = ratios(same, both, resamples)
     return {
-        name: TeacherAgreement(
-            overall=estimates[t],
-            by_part=tuple(estimates[(1 + part) * teachers + t] for part in range(parts)),
-            claims=tuple(int(counts[part][t]) for part in range(parts)),
+        (votes.teachers[u], votes.teachers[v]): Told(
+            estimate=estimate(float(found.point[p]), found.drawn[:, p]), n=int(both[:, p].sum())
         )
-        for t, name in enumerate(votes.teachers)
+        for p, (u, v) in enumerate(pairs)
     }
 
 
-def alpha(votes: Votes, slot: int) -> float:
-    """Krippendorff's nominal alpha of the explicit votes on one slot, over all cases."""
-    codes = votes.codes[:, :, slot]
-    return krippendorff_alpha(np.where(codes < len(EXPLICIT), codes, -1), len(EXPLICIT))
+def by_slot(votes: Votes, found: SlotStatus, resamples: Resamples) -> list[dict[ClaimStatus, Told]]:
+    """Per slot the share of the cases in which it is agreed, conflicting and undecided; n counts cases."""
+    real = found.real(votes)
+    told: list[dict[ClaimStatus, Told]] = []
+    for a in range(len(votes.slots)):
+        here = real[:, a]
+        is_so = np.stack([(found.status[:, a] == code) & here for code in range(len(STATUSES))], axis=1)
+        known = np.repeat(here[:, None], len(STATUSES), axis=1)
+        shares = ratios(is_so.astype(np.float64), known.astype(np.float64), resamples)
+        told.append(
+            {
+                status: Told(
+                    estimate=estimate(float(shares.point[code]), shares.drawn[:, code]), n=int(here.sum())
+                )
+                for code, status in enumerate(STATUSES)
+            }
+        )
+    return told
 
 
-def _counts(votes: Votes) -> NDArray[np.int64]:
-    """(n, A, explicit values) number of teachers who say each value."""
-    return np.stack([(votes.codes == value).sum(axis=1) for value in range(len(EXPLICIT))], axis=2)
-
-
-def _match(votes: Votes) -> Array:
-    """(n, T, A) share of the others' explicit votes that equal the teacher's; ``nan`` if not compared."""
-    counts = _counts(votes)
-    explicit = (votes.codes >= 0) & (votes.codes < len(EXPLICIT))
-    own = np.where(explicit, votes.codes, 0).astype(np.intp)
-    same = np.take_along_axis(counts, own.transpose(0, 2, 1), axis=2).transpose(0, 2, 1) - 1
-    others = np.broadcast_to(counts.sum(axis=2)[:, None, :] - 1, same.shape)
-    compared = explicit & (others > 0)
-    share: Array = np.divide(same, others, out=np.full(same.shape, np.nan), where=compared)
-    return share
-
-
-def _case_mean(match: Array, chosen: NDArray[np.bool_]) -> Array:
-    """(n, T) mean over the chosen slots of each case; ``nan`` where there are none."""
-    n = chosen.sum(axis=2)
-    total = np.where(chosen, match, 0.0).sum(axis=2)
-    mean: Array = np.divide(total, n, out=np.full(n.shape, np.nan), where=n > 0)
-    return mean
+def by_case(votes: Votes, found: SlotStatus) -> Array:
+    """(n,) share of a case's slots with an explicit vote on which the teachers conflict; ``nan`` without."""
+    explicit = found.real(votes) & (found.explicit > 0)
+    return mean_where((found.status == 1).astype(np.float64), explicit, axis=1)

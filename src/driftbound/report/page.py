@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cache
 from importlib.resources import files
 from statistics import median
 from typing import Any
@@ -13,9 +14,12 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from driftbound.records import Estimate, Status, Trajectory
-from driftbound.report import figures, tables
+from driftbound.records import Status, Trajectory
+from driftbound.report import figures, measured_page, tables
 from driftbound.report.cases import SIGNS, Exhibit
+from driftbound.report.measured_figures import interval
+from driftbound.report.measured_summary import percent, probability, why_missing
+from driftbound.report.tables import shortened
 from driftbound.report.training import Training
 from driftbound.store.manifest import Manifest
 
@@ -85,16 +89,7 @@ def render(material: Material) -> tuple[str, dict[str, Any]]:
     results = {name: tables.score_rows(table, material.headline) for name, table in splits.items()}
     first = next(iter(splits), "")
     headline = tables.headline_of(splits[first], results[first]) if first else None
-    measure = material.measure or {}
-    per_finding = _ordered(measure.get("per_finding") or {}, material.findings)
-    agreement = {name: _shares(entry) for name, entry in per_finding.items()}
     order = [str(each["name"]) for each in material.recipe.get("teachers", ())]
-    teachers = _ordered(measure.get("teachers") or {}, order)
-    drift = {
-        name: [tables.estimate(step) for step in each["by_step"]]
-        for name, each in teachers.items()
-        if each.get("by_step")
-    }
     view: dict[str, Any] = {
         "material": material,
         "css": Markup(_file("report.css")),
@@ -102,17 +97,9 @@ def render(material: Material) -> tuple[str, dict[str, Any]]:
         "splits": splits,
         "results": results,
         "dots": {name: figures.dots(rows, name) for name, rows in results.items()},
-        "drift": drift,
-        "bands": _bands(drift),
-        "overall": {
-            name: tables.estimate(each.get("agreement_with_others")) for name, each in teachers.items()
-        },
         "vote_teachers": order,
         "total_seconds": _total(material.manifests),
-        "agreement": agreement,
-        "alpha": {name: tables.number(each.get("alpha")) for name, each in per_finding.items()},
-        "stacked": figures.stacked(agreement),
-        "measured": measure,
+        "measured": measured_page.view(material.measure or {}, order, material.findings),
         "recipe_yaml": yaml.safe_dump(dict(material.recipe), sort_keys=False, allow_unicode=True),
         "sensitive": any(each.sensitivity != "public" for each in material.manifests),
     }
@@ -171,8 +158,7 @@ def _numbers(material: Material, view: Mapping[str, Any]) -> dict[str, Any]:
             }
             for split, rows in view["results"].items()
         },
-        "drift_by_step": _plain(view["drift"]),
-        "agreement": {"per_finding": _plain(view["agreement"]), "alpha": _plain(view["alpha"])},
+        "measure": _plain(material.measure or {}),
         "training": {each.verb: _plain(each.points) for each in material.trainings},
         "consensus": _plain(material.consensus),
         "cases": [_case(each) for each in material.exhibits],
@@ -220,27 +206,7 @@ def _total(manifests: Sequence[Manifest]) -> float:
     return sum(each for each in seconds if math.isfinite(each))
 
 
-def _ordered(table: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
-    """The same table in a given order; what the order does not name comes last."""
-    names = [name for name in order if name in table] + [name for name in table if name not in order]
-    return {name: table[name] for name in names}
-
-
-def _shares(entry: Mapping[str, Any]) -> dict[str, float]:
-    return {status: tables.number(entry.get(status)) for status in ("agreed", "conflicting", "undecided")}
-
-
-def _bands(drift: Mapping[str, Sequence[Estimate]]) -> dict[str, Markup]:
-    """Small multiples on one common scale."""
-    ends = [end for steps in drift.values() for step in steps for end in (step.mean, step.low, step.high)]
-    known = [end for end in ends if math.isfinite(end)]
-    if not known:
-        return {}
-    low, high = math.floor(min(known) * 10) / 10, math.ceil(max(known) * 10) / 10
-    high = high if high > low else low + 0.1
-    return {name: figures.bands(name, steps, low, high) for name, steps in drift.items()}
-
-
+@cache
 def _environment() -> Environment:
     """Every value is escaped; an unknown one is an error."""
     environment = Environment(
@@ -251,6 +217,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "interval": interval,
+        "percent": percent,
+        "probability": probability,
+        "shortened": shortened,
+        "why_missing": why_missing,
         "digits": tables.digits,
         "between": tables.between,
         "duration": duration,

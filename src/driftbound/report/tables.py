@@ -198,6 +198,18 @@ def splits_of(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {"test": summary}
 
 
+def shortened(name: str, longest: int) -> str:
+    """A name of at most ``longest`` characters, its middle left out: heads and versions tell names apart.
+
+    >>> shortened("a-very-long-name-2025", 12), shortened("short", 12)
+    ('a-very…-2025', 'short')
+    """
+    if len(name) <= longest:
+        return name
+    head = longest // 2
+    return f"{name[:head]}…{name[len(name) - (longest - head - 1) :]}"
+
+
 def _entries(table: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     for name, scores in (table.get("students") or {}).items():
         yield "student", name, scores

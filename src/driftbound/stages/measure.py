@@ -1,138 +1,166 @@
 """Stage 2, measure: reads every answer's claims, and says where the teachers agree, conflict and drift.
 
 Works from the streams alone; no truth is read. Claims and slots are told for all splits, every
-number of the summary about agreement is taken over the training split.
+estimator is fitted on the training split only.
 """
 
-import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from driftbound.measure.agreement import agreement_with_others, slot_status
-from driftbound.measure.summary import claim_tables, slot_rows, teacher_table
-from driftbound.measure.votes import Reading, Votes, cast, read, slots_of, steps_of
+from driftbound.errors import ConfigError
+from driftbound.measure.panel import Settings
+from driftbound.measure.reading import Read, read_all
+from driftbound.phantom_base import resolve_base
 from driftbound.progress import bar
-from driftbound.records import Case, Trajectory
+from driftbound.protocols import Domain, Scorer
+from driftbound.records import Case
 from driftbound.stages.context import Context
-from driftbound.statistics.intervals import resample
-from driftbound.store.manifest import atomic_write_text, sha256_file
+from driftbound.stages.gather import image_paths, sensitivity_of
+from driftbound.stages.instrument import Corpus, measure
+from driftbound.stages.reader import CACHE, read_with
+from driftbound.stages.roster import gate_of
+from driftbound.store.manifest import sha256_file, sha256_tree
 from driftbound.store.streams import Streams
-from driftbound.store.tables import ClaimRow, read_cases, write_claims, write_rows
+from driftbound.store.tables import claims_written, read_cases
 
-SLOT_SCHEMA = pa.schema(
-    [
-        ("case_id", pa.string()),
-        ("split", pa.string()),
-        ("finding", pa.string()),
-        ("attribute", pa.string()),
-        ("votes", pa.string()),
-        ("status", pa.string()),
-        ("leading", pa.string()),
-        ("share", pa.float64()),
-        ("explicit", pa.int64()),
-    ]
-)
 FITTED_ON = "train"
-"""The only split that agreement is estimated on."""
+"""The only split that anything is estimated on."""
+
+
+TOKEN_CASES = 200
+"""Cases whose stored log-probabilities are read, where no other number is asked for."""
+
+
+def _load(model: str, threads: int) -> Scorer:
+    """A teacher's model, in process."""
+    from driftbound.learning.policy import LocalPolicy
+
+    return LocalPolicy.load(model, threads=threads)
 
 
 def inputs(context: Context) -> dict[str, str]:
-    """Content of the cases and of the streams."""
+    """Content of the cases and of the streams with all their waves; of the gold and of live teachers' models,
+    where there are some."""
     with Streams.open_readonly(context.folder.streams) as streams:
-        digest = streams.digest()
-    return {"cases": sha256_file(context.folder.cases), "streams": digest}
+        found = {"cases": sha256_file(context.folder.cases), "streams": streams.digest()}
+        found |= {f"wave {wave}": streams.digest(wave) for wave in streams.waves() if wave}
+    config = context.recipe.measure
+    if config.gold:
+        found["gold"] = sha256_file(Path(config.gold))
+    if config.live_cases:
+        models = {name: resolve_base(model) for name, model in _local_teachers(context).items()}
+        found |= {
+            f"teacher {name}": sha256_tree(Path(at)) for name, at in models.items() if Path(at).is_dir()
+        }
+    return found
 
 
-def run(context: Context) -> dict[str, Any]:
-    """Write ``claims.parquet``, ``cases.parquet`` and ``summary.json``; returns counts.
+def run(context: Context, load: Callable[[str, int], Scorer] = _load) -> dict[str, Any]:
+    """Write ``claims.parquet``, ``slots.parquet``, ``cases.parquet``, ``reliability.parquet``,
+    ``drift.parquet`` and ``summary.json``; returns counts.
 
-    Raises ``CaseError`` or ``StoreError`` where cases or streams cannot be read.
+    Raises ``CaseError`` or ``StoreError`` where cases or streams cannot be read, ``MeasureError`` where
+    there is nothing to measure or the gold does not fit.
     """
     folder = context.folder.stage("measure")
     folder.mkdir(parents=True, exist_ok=True)
     cases = read_cases(context.folder.cases)
+    config = context.recipe.measure
+    looked_at = _looked_at(context, cases)
+    domain = _domain(context, cases)
+    read = Read()
     with Streams.open_readonly(context.folder.streams) as streams:
-        answers = list(streams.current())
-    claims, readings = _read_all(context, cases, answers)
-    write_claims(folder / "claims.parquet", claims)
+        waves = streams.waves()
+        total = sum(sum(sum(each.values()) for each in streams.counts(wave).values()) for wave in waves)
+        answers = (answer for wave in waves for answer in streams.current(wave))
+        with (
+            bar("measure: reading claims", total) as advance,
+            claims_written(folder / "claims.parquet") as write,
+        ):
+            for rows in read_all(domain.claims, cases, answers, spans={}, into=read, keep=looked_at):
+                write(rows)
+                advance()
+    scorers = _scorers(context, load) if config.live_cases else {}
+    corpus = Corpus(
+        cases=cases,
+        fitted=[case.split == FITTED_ON for case in cases],
+        teachers=[teacher.name for teacher in context.recipe.teachers],
+        read=read,
+        findings=context.domain.findings,
+        sided=context.domain.sided,
+        fitted_on=(FITTED_ON,),
+        asked=_asked(context, looked_at) if scorers else {},
+        scorers=scorers,
+        gold=Path(config.gold) if config.gold else None,
+    )
+    settings = Settings(
+        steps=config.steps,
+        decisive=config.decisive,
+        alpha=config.alpha,
+        draws=config.draws,
+        margin=config.margin,
+        fdr=config.fdr,
+        adwin=config.adwin,
+        seed=context.recipe.seed,
+    )
+    return measure(corpus, settings, folder)
 
-    splits = {case.case_id: case.split for case in cases}
-    votes = _votes(context, cases, readings)
-    found = slot_status(votes, decisive=context.recipe.measure.decisive)
-    write_rows(folder / "cases.parquet", slot_rows(votes, found, splits), SLOT_SCHEMA)
 
-    summary = _summary(context, cases, answers, readings)
-    atomic_write_text(folder / "summary.json", json.dumps(summary, indent=2, sort_keys=True) + "\n")
-    return {"claims": len(claims), "answers": len(readings), **summary["claims"]}
-
-
-def _read_all(
-    context: Context, cases: list[Case], answers: list[Trajectory]
-) -> tuple[list[ClaimRow], dict[tuple[str, str], Reading]]:
-    """Claims of every usable trajectory, and the reading of each training trajectory (sample 0, first
-    wave). What the prompt discloses is kept among the claims and gives no vote."""
-    disclosed = {case.case_id: set(case.prompt_discloses) for case in cases}
-    rows: list[ClaimRow] = []
-    readings: dict[tuple[str, str], Reading] = {}
-    with bar("measure: reading claims", len(answers)) as advance:
-        for answer in answers:
-            claims = context.domain.claims(answer.text) if answer.status.usable else []
-            n_steps = steps_of(claims)
-            rows.extend(
-                ClaimRow(
-                    case_id=answer.case_id,
-                    teacher=answer.teacher,
-                    sample=answer.sample,
-                    n_steps=n_steps,
-                    claim=claim,
-                )
-                for claim in claims
+def _domain(context: Context, cases: Sequence[Case]) -> Domain:
+    """The field; where the recipe names a model that reads, with its claims."""
+    config = context.recipe.measure.reader
+    if config is None:
+        return context.domain
+    known = {case.case_id for case in cases}
+    with Streams.open_readonly(context.folder.streams) as streams:
+        texts = list(
+            dict.fromkeys(
+                answer.text
+                for wave in streams.waves()
+                for answer in streams.current(wave)
+                if answer.status.usable and answer.case_id in known
             )
-            key = (answer.case_id, answer.teacher)
-            if answer.sample == 0 and answer.case_id in disclosed:
-                readings.setdefault(key, read(answer, claims, disclosed[answer.case_id]))
-            advance()
-    return rows, readings
-
-
-def _votes(context: Context, cases: list[Case], readings: dict[tuple[str, str], Reading]) -> Votes:
-    return cast(
-        [case.case_id for case in cases],
-        [teacher.name for teacher in context.recipe.teachers],
-        slots_of(context.domain.findings, context.domain.sided),
-        readings,
-        parts=context.recipe.measure.steps,
+        )
+    return read_with(
+        context.domain,
+        config,
+        texts,
+        gate=gate_of(context),
+        cache=context.folder.root / CACHE,
+        sensitivity=sensitivity_of(context, "measure"),
     )
 
 
-def _summary(
-    context: Context,
-    cases: list[Case],
-    answers: list[Trajectory],
-    readings: dict[tuple[str, str], Reading],
-) -> dict[str, Any]:
+def _looked_at(context: Context, cases: Sequence[Case]) -> dict[str, Case]:
+    """Training cases that are looked at token by token, drawn by the seed, in the cases' order."""
     fitted = [case for case in cases if case.split == FITTED_ON]
-    names = {case.case_id for case in fitted}
-    own = [answer for answer in answers if answer.case_id in names and answer.sample == 0]
-    votes = _votes(context, fitted, readings)
-    found = slot_status(votes, decisive=context.recipe.measure.decisive)
-    rng = np.random.default_rng([context.recipe.seed, 2])
-    resamples = resample([case.cluster for case in fitted], rng=rng)
-    steps = context.recipe.measure.steps
-    agreement = agreement_with_others(votes, resamples, parts=steps)
-    claims, per_finding = claim_tables(votes, found)
+    wanted = context.recipe.measure.live_cases or TOKEN_CASES
+    rng = np.random.default_rng([context.recipe.seed, 3])
+    chosen = set(rng.permutation(len(fitted))[:wanted].tolist())
+    return {case.case_id: case for c, case in enumerate(fitted) if c in chosen}
+
+
+def _asked(context: Context, cases: Mapping[str, Case]) -> dict[str, tuple[str, Sequence[Path]]]:
+    """Question and images of each case, as the teachers got them."""
     return {
-        "splits": [FITTED_ON],
-        "note": (
-            "all numbers are over the splits named here; claims.parquet and cases.parquet hold all splits. "
-            "Failed and empty answers give no vote; of two claims on one slot a text's last one counts."
-        ),
-        "n_cases": len(fitted),
-        "n_clusters": resamples.clusters,
-        "steps": steps,
-        "teachers": teacher_table(votes.teachers, own, agreement),
-        "claims": claims,
-        "per_finding": per_finding,
+        case_id: (context.domain.question(case), image_paths(context, case))
+        for case_id, case in cases.items()
     }
+
+
+def _local_teachers(context: Context) -> dict[str, str]:
+    """Teachers whose models are at hand: name -> checkpoint."""
+    return {each.name: each.model for each in context.recipe.teachers if each.kind == "local"}
+
+
+def _scorers(context: Context, load: Callable[[str, int], Scorer]) -> dict[str, Scorer]:
+    models = _local_teachers(context)
+    if len(models) < 2:
+        raise ConfigError(
+            f"measure.live_cases: {len(models)} teachers are of kind local, two are the least that can score "
+            "each other. Name more of them, or set live_cases: 0."
+        )
+    return {name: load(resolve_base(model), context.recipe.threads) for name, model in models.items()}

@@ -82,7 +82,7 @@ def _records(context: Context, streams: Sequence[Trajectory]) -> list[CaseRecord
     answers: dict[str, dict[str, Trajectory]] = {}
     for each in streams:
         answers.setdefault(each.case_id, {}).setdefault(each.teacher, each)
-    slots = _slots(context.folder.stage("measure") / "cases.parquet")
+    slots = _slots(context.folder.stage("measure") / "slots.parquet")
     groups = context.folder.groups
     consensus = {group.case_id: group.consensus for group in read_groups(groups)} if groups.is_file() else {}
     predictions, truth = _predictions(context.folder.stage("evaluate") / "predictions.parquet")

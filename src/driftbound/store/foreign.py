@@ -121,36 +121,45 @@ def _of_rows(path: Path, columns: Columns, stream: str) -> Iterator[Answer]:
 
 def _answer(found: Found, stream: str, where: str) -> Answer | None:
     """The answer that a row's values make; ``None`` where they make none."""
-    teacher = _word(found.get("teacher", stream), where, "teacher")
-    refusal = found.get("refused")
-    flag = "" if refusal is None else str(refusal).strip().lower()
-    refused = flag not in _NO
+    teacher = as_word(found.get("teacher", stream), where, "teacher")
+    refused, instead = refusal_of(found.get("refused"))
     error = _said(found.get("error"))
     text = found.get("text")
     if text is None and not refused and not error:
         return None
-    if not text:  # some put into the flag's place what was said instead of an answer
-        text = refusal if refused and isinstance(refusal, str) and flag not in _YES else ""
-    case_id, image = (_word(found.get(name), where, name) for name in ("case_id", "image"))
+    text = text or instead
+    case_id, image = (as_word(found.get(name), where, name) for name in ("case_id", "image"))
     if not case_id and not image:
         raise StoreError(f"{where}: names neither its case nor an image. Correct the row.")
     return Answer(
         case_id=case_id,
         teacher=teacher,
-        text=_text(text, where),
-        sample=_whole(found.get("sample"), where, "sample"),
-        finish_reason=_word(found.get("finish_reason"), where, "finish_reason"),
-        version=_word(found.get("version"), where, "version"),
+        text=as_text(text, where),
+        sample=as_whole(found.get("sample"), where, "sample"),
+        finish_reason=as_word(found.get("finish_reason"), where, "finish_reason"),
+        version=as_word(found.get("version"), where, "version"),
         refused=refused,
         image=image,
-        prompt_tokens=_whole(found.get("prompt_tokens"), where, "prompt_tokens"),
-        completion_tokens=_whole(found.get("completion_tokens"), where, "completion_tokens"),
+        prompt_tokens=as_whole(found.get("prompt_tokens"), where, "prompt_tokens"),
+        completion_tokens=as_whole(found.get("completion_tokens"), where, "completion_tokens"),
         error=error,
     )
 
 
-def _text(value: Any, where: str) -> str:
-    """A text, or the texts of a message's parts."""
+def refusal_of(value: Any) -> tuple[bool, str]:
+    """Whether a cell says that an answer was declined, and what it says was said instead of one.
+
+    >>> refusal_of("no"), refusal_of(1), refusal_of("I cannot read films.")
+    ((False, ''), (True, ''), (True, 'I cannot read films.'))
+    """
+    flag = "" if value is None else str(value).strip().lower()
+    if flag in _NO:
+        return False, ""
+    return True, value if isinstance(value, str) and flag not in _YES else ""
+
+
+def as_text(value: Any, where: str) -> str:
+    """A text, or the texts of a message's parts. Raises ``StoreError`` for anything else."""
     if isinstance(value, list) and all(isinstance(part, Mapping) for part in value):
         value = "".join(str(part["text"]) for part in value if part.get("text") is not None)
     if not isinstance(value, str):
@@ -163,8 +172,13 @@ def _text(value: Any, where: str) -> str:
     return value
 
 
-def _word(value: Any, where: str, name: str) -> str:
-    """A name, or a number that serves as one; of several images the first, by its path."""
+def as_word(value: Any, where: str, name: str) -> str:
+    """A name, or a number that serves as one; of several images the first, by its path.
+
+    Empty where there is none. Raises ``StoreError`` for anything else.
+    """
+    if value is None or (type(value) is str and value.isascii()):  # most are
+        return value or ""
     if isinstance(value, list):
         value = value[0] if value else None
     if isinstance(value, Mapping):
@@ -176,8 +190,8 @@ def _word(value: Any, where: str, name: str) -> str:
     return str(value)
 
 
-def _whole(value: Any, where: str, name: str) -> int:
-    """A number, written as one or in digits; 0 where there is none."""
+def as_whole(value: Any, where: str, name: str) -> int:
+    """A whole number from 0, written as one or in digits; 0 where there is none. Raises ``StoreError``."""
     if value is None or value == "":
         return 0
     try:

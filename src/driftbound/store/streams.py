@@ -102,6 +102,12 @@ class Streams(Database):
         """The answers to what the present recipe asks, sorted by case, teacher and sample."""
         return self._rows(f"{_WANTED} WHERE t.wave = ?", (wave,))
 
+    def waves(self) -> list[int]:
+        """Rounds of asking that the present recipe has answers of, sorted."""
+        with self.guard("read"):
+            sql = f"SELECT DISTINCT t.wave FROM trajectories t{_WANTED} ORDER BY 1"
+            return [wave for (wave,) in self.db.execute(sql)]
+
     def get(
         self, case_id: str, teacher: str, sample: int = 0, wave: int = 0, request_hash: str | None = None
     ) -> Trajectory | None:
@@ -156,10 +162,10 @@ class Streams(Database):
             ).fetchone()
         return found[0] if found else ""
 
-    def digest(self) -> str:
+    def digest(self, wave: int = 0) -> str:
         """sha256 over what the current trajectories say, whatever the order they came in."""
         whole = hashlib.sha256()
-        for trajectory in self.current():
+        for trajectory in self.current(wave):
             whole.update(json.dumps(_said(trajectory), sort_keys=True).encode() + b"\n")
         return whole.hexdigest()
 

@@ -1,6 +1,6 @@
 """Tables: Parquet files with fixed schemas between the stages, written whole or not at all."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,6 +17,8 @@ SENSITIVITIES = ("public", "credentialed")
 
 _ROWS = 256
 """So many are read at a time where not all are held."""
+_PART = 100_000
+"""So many rows are written at a time where they come one by one."""
 _STRINGS = pa.list_(pa.string())
 CASES = pa.schema(
     [
@@ -35,6 +37,7 @@ CLAIMS = pa.schema(
         ("case_id", pa.string()),
         ("teacher", pa.string()),
         ("sample", pa.int64()),
+        ("wave", pa.int64()),
         ("n_steps", pa.int64()),
         ("finding", pa.string()),
         ("attribute", pa.string()),
@@ -74,6 +77,7 @@ class ClaimRow:
     case_id: str
     teacher: str
     sample: int
+    wave: int
     n_steps: int
     """Number of steps of the text that the claim stands in."""
     claim: Claim
@@ -150,15 +154,34 @@ def read_truth(path: Path) -> dict[str, dict[str, str]]:
     return truth
 
 
+@contextmanager
+def claims_written(path: Path) -> Iterator[Callable[[Sequence[ClaimRow]], None]]:
+    """A file of claims that takes them in parts: nobody has to hold all of a large corpus at once."""
+    own = tuple(each.name for each in fields(Claim))  # asdict copies deeply
+    whose = tuple(each.name for each in fields(ClaimRow) if each.name != "claim")
+    waiting: list[ClaimRow] = []
+
+    def table() -> pa.Table:
+        columns = {name: [getattr(row, name) for row in waiting] for name in whose}
+        columns |= {name: [getattr(row.claim, name) for row in waiting] for name in own}
+        return pa.table(columns, schema=CLAIMS)
+
+    with replacing(path) as partial, pq.ParquetWriter(partial, CLAIMS) as writer:
+
+        def write(rows: Sequence[ClaimRow]) -> None:
+            waiting.extend(rows)
+            if len(waiting) >= _PART:
+                writer.write_table(table())
+                waiting.clear()
+
+        yield write
+        writer.write_table(table())
+
+
 def write_claims(path: Path, rows: Sequence[ClaimRow]) -> None:
     """Write claims in the given order."""
-    own = tuple(each.name for each in fields(Claim))  # asdict copies deeply
-    flat = [
-        {"case_id": row.case_id, "teacher": row.teacher, "sample": row.sample, "n_steps": row.n_steps}
-        | {name: getattr(row.claim, name) for name in own}
-        for row in rows
-    ]
-    write_rows(path, flat, CLAIMS)
+    with claims_written(path) as write:
+        write(rows)
 
 
 def read_claims(path: Path) -> list[ClaimRow]:
@@ -170,6 +193,7 @@ def read_claims(path: Path) -> list[ClaimRow]:
             case_id=row["case_id"],
             teacher=row["teacher"],
             sample=row["sample"],
+            wave=row["wave"],
             n_steps=row["n_steps"],
             claim=Claim(**{name: row[name] for name in own} | {"polarity": Polarity(row["polarity"])}),
         )

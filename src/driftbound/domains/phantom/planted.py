@@ -184,6 +184,15 @@ def planted(teacher: str, position_in_collection: int, n: int) -> Planted:
     return PLANTED[teacher]
 
 
+def calm(teacher: str) -> Planted:
+    """The teacher with nothing planted that drifts, changes or refuses: for control runs.
+
+    >>> calm("sonnet-4").late_odds, calm("sonnet-4").refusal
+    (1.0, 0.0)
+    """
+    return replace(PLANTED[teacher], change=1.0, late_odds=1.0, refusal=0.0)
+
+
 def early_positions(plan: Planted) -> int:
     """How many of the 14 positions stand before the change.
 

@@ -21,14 +21,20 @@ class Answer(NamedTuple):
 
 
 def answer(
-    teacher: str, phantom: Phantom, position_in_collection: int, n: int, seed: int, sample: int = 0
+    teacher: str,
+    phantom: Phantom,
+    position_in_collection: int,
+    n: int,
+    seed: int,
+    sample: int = 0,
+    plan: Planted | None = None,
 ) -> Answer:
     """What ``teacher`` says of ``phantom``; the same arguments give the same answer, in any order of asking.
 
     ``position_in_collection`` counts from 0 in the order of ``population``, ``n`` is its length.
-    Raises ``KeyError`` for an unknown teacher.
+    Something else than ``planted`` is planted with ``plan``. Raises ``KeyError`` for an unknown teacher.
     """
-    plan = planted(teacher, position_in_collection, n)
+    plan = plan or planted(teacher, position_in_collection, n)
     key = f"{seed}/{teacher}/{phantom.case.case_id}/{sample}".encode()
     rng = np.random.default_rng(int.from_bytes(sha256(key).digest()[:16], "big"))
     if rng.random() < plan.refusal:

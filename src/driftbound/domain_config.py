@@ -1,0 +1,130 @@
+"""Tables of a recipe that say which field its cases are of, and how texts of it become claims."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+
+from driftbound.teacher_config import Table
+
+LETTERS = ("A", "B", "C", "D", "E")
+"""Options of a multiple choice that declares none."""
+COUNTS = ("train", "validation", "test", "test_scanner")
+"""How many cases a field that makes its own is to make."""
+
+
+class ClaimsConfig(Table):
+    """How texts of the generic field become claims (docs/measure.md)."""
+
+    kind: Literal["auto", "choice", "yes_no", "json", "labelled"] = "auto"
+    """``auto`` looks at the answers; a recipe says one of the others."""
+    options: tuple[str, ...] = LETTERS
+    """What a multiple choice chooses from, with ``kind: choice``."""
+    findings: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Name -> synonyms, with ``kind: labelled`` and ``json``. A list of names has no synonyms."""
+    sided: tuple[str, ...] = ()
+    """Those of the findings that have a side."""
+    headline: tuple[str, ...] = ()
+    """Those of the findings that ``mean`` averages over; none means all."""
+    json_object: Literal["last", "first"] = "last"
+    """Which of a text's JSON objects is the answer."""
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _numbers_are_words(cls, given: Any) -> Any:
+        """``[1, 2, 3]`` are options too."""
+        if not isinstance(given, list | tuple):
+            return given
+        return [str(each) if type(each) is int else each for each in given]
+
+    @field_validator("options", mode="after")
+    @classmethod
+    def _distinct(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        options = tuple(each.strip() for each in given)
+        if len(options) < 2 or "" in options or len({each.casefold() for each in options}) < len(options):
+            raise ValueError("give two or more options, each another word whatever its case")
+        return options
+
+    @field_validator("findings", mode="before")
+    @classmethod
+    def _names_alone(cls, given: Any) -> Any:
+        """A list of names, or a name with nothing behind it, has no synonyms."""
+        if isinstance(given, list | tuple) and all(isinstance(each, str) for each in given):
+            return dict.fromkeys(given, ())
+        if isinstance(given, dict):
+            return {name: () if words is None else words for name, words in given.items()}
+        return given
+
+    @field_validator("findings", mode="after")
+    @classmethod
+    def _one_meaning(cls, given: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        meaning: dict[str, str] = {}
+        for name, synonyms in given.items():
+            for word in (name, *synonyms):
+                key = " ".join(word.casefold().split())
+                if not any(letter.isalnum() for letter in key):
+                    raise ValueError(f"{word!r} of {name!r} holds no letter")
+                if meaning.setdefault(key, name) != name:
+                    raise ValueError(f"{word!r} means both {meaning[key]!r} and {name!r}")
+        return given
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ClaimsConfig":
+        for key, names in (("sided", self.sided), ("headline", self.headline)):
+            for name in names:
+                if name not in self.findings:
+                    raise ValueError(f"{key}: {name!r} is none of the findings{_near(name, self.findings)}")
+        if self.kind == "labelled" and not self.findings:
+            raise ValueError("kind labelled needs findings: {name: [synonyms]}")
+        if self.kind in ("choice", "yes_no") and self.findings:
+            raise ValueError(f"findings belong to kind labelled or json; {self.kind} has one, 'answer'")
+        if self.kind not in ("auto", "choice") and self.options != LETTERS:
+            raise ValueError("options belong to kind choice")
+        if self.kind not in ("auto", "json") and self.json_object != "last":
+            raise ValueError("json_object belongs to kind json")
+        return self
+
+
+class DomainConfig(Table):
+    """Which field, and how many cases of it."""
+
+    name: str = "phantom"
+    train: int = Field(700, ge=1)
+    """Training images."""
+    validation: int = Field(60, ge=0)
+    """Images for watching a training; never trained on, never in the results table."""
+    test: int = Field(240, ge=1)
+    """Held-out images of held-out patients."""
+    test_scanner: int = Field(120, ge=0)
+    """Held-out images from another scanner."""
+    cases: str = ""
+    """Table of cases, from where the command is started, for the field ``generic``: it says itself how many
+    there are of each split."""
+    claims: ClaimsConfig = ClaimsConfig()
+    """How texts are read, for the field ``generic``."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "DomainConfig":
+        made = self.name == type(self).model_fields["name"].default
+        if made and (self.cases or self.claims != ClaimsConfig()):
+            raise ValueError(f"cases and claims belong to the field 'generic'; {self.name} has its own")
+        counts = [key for key in COUNTS if key in self.model_fields_set]
+        if self.cases and counts:
+            raise ValueError(f"{counts[0]} belongs to a field that makes its cases; the table has a split")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _meant(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the keys that have no meaning for this field: they are no part of its recipe."""
+        given: dict[str, Any] = whole(self)
+        default = type(self)()
+        idle = [key for key in ("cases", "claims") if getattr(self, key) == getattr(default, key)]
+        for key in (*idle, *(COUNTS if self.cases else ())):
+            given.pop(key, None)
+        return given
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,1 @@
+"""The generic field: cases from a table of the user's own, claims from any text by a declared form."""
