@@ -1,0 +1,1 @@
+"""Simulations that calibrate the measure stage; ``python -m benchmarks.measure_calibration`` runs them."""
