@@ -1,4 +1,5 @@
-# make demo: set up .venv and run the whole method; make test: set up the same and pass the tests.
+# make demo: set up .venv and run the whole method; make test: set up the same and pass the tests;
+# make study: what each part of the method brings, over seeds (hours; goes on where it stopped), and its page.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,10 +9,14 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false P
 # Two processes, each with whole files, whose fixtures are made once, in the order of the files.
 TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test lint
+.PHONY: demo study test lint
 
 demo: .venv/.installed
 	$(BIN)/driftbound demo
+
+study: .venv/.installed
+	$(BIN)/driftbound study phantom_study
+	$(BIN)/driftbound study phantom_study --page docs/study.md
 
 test: lint
 	$(ONE_THREAD) $(BIN)/python -m pytest $(TOGETHER)

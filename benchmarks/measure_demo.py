@@ -30,8 +30,8 @@ from driftbound.domains.phantom.teachers import answer
 from driftbound.measure.panel import FAMILIES, Alarm, Panel, Settings
 from driftbound.measure.reading import Read, panel_of, read_all, votes_of
 from driftbound.measure.sections import along, collection, refusals, versions
-from driftbound.measure.votes import slots_of
 from driftbound.records import Status, Trajectory
+from driftbound.stances import slots_of
 
 ASKED_TWICE = 0.3
 """Share of the cases, as in the demo's recipe."""

@@ -30,6 +30,8 @@ def pytest_collection_finish():
 def upstream(folder, verb):
     if verb == VERBS[0]:
         return folder.root / "images" / "a.png"
+    if verb == "synthesize":
+        return folder.former.parent / "out.txt"
     return folder.stage(VERBS[VERBS.index(verb) - 1]) / "out.txt"
 
 
@@ -98,7 +100,11 @@ class World:
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
-    world = World(tmp_path)
+    return set_in(World(tmp_path), monkeypatch)
+
+
+def set_in(world, monkeypatch):
+    """Let the pipeline run a world's stages instead of its own."""
     monkeypatch.setattr(manifest, "code_version", lambda: "test")  # a git process per manifest is slow
     monkeypatch.setattr(manifest, "package_versions", dict)
     monkeypatch.setattr(pipeline, "load_domain", world.domain)

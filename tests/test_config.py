@@ -9,7 +9,8 @@ from driftbound import config
 from driftbound.config import Recipe
 from driftbound.errors import ConfigError
 
-RECIPES = sorted((Path(config.__file__).parent / "recipes").glob("*.yaml"))
+SHIPPED = sorted((Path(config.__file__).parent / "recipes").glob("*.yaml"))
+RECIPES = [path for path in SHIPPED if not path.stem.endswith("_study")]
 DEMO = Path(config.__file__).parent / "recipes" / "demo.yaml"
 PAPER = ["gpt-5", "gemini-2.5", "sonnet-4", "qwen-vl-max", "grok-4", "glm-4.5v", "moonshot-v1"]
 SMALLEST = {"name": "x", "teachers": [{"name": "a", "model": "a"}]}
@@ -23,6 +24,7 @@ def test_checked_in_recipe_is_valid(path):
 
 
 def test_all_recipes_are_shipped():
+    assert len(SHIPPED) == len(RECIPES) + 1
     assert [path.stem for path in RECIPES] == ["apo_qwen2_5_vl_7b", "apo_qwen3_vl_8b", "demo", "short"]
 
 

@@ -91,6 +91,10 @@ def answers(folder: RunFolder) -> int:
         return 0
 
 
+def lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 def moments(folder: RunFolder) -> dict:
     """When to kill each stage: in the middle of its work."""
     of = folder.stage
@@ -98,7 +102,7 @@ def moments(folder: RunFolder) -> dict:
         "collect": lambda: answers(folder) >= 40,
         "measure": lambda: (of("measure") / "plan.json").exists(),
         "bootstrap": lambda: (of("bootstrap") / "checkpoints/checkpoint-1/complete").exists(),
-        "synthesize": lambda: (of("synthesize") / "parts/000001.json").exists(),
+        "synthesize": lambda: lines(of("synthesize") / "written.jsonl") > 1,
         "align": lambda: (of("align") / "checkpoints/checkpoint-2/complete").exists(),
         "evaluate": lambda: any((of("evaluate") / "partial").glob("*")),
         "report": lambda: (of("report") / "plan.json").exists(),
@@ -148,7 +152,7 @@ def test_every_stage_leaves_what_the_design_says(whole):
             "summary.json",
         },
         "bootstrap": {"student/model.safetensors", "metrics.jsonl"},
-        "synthesize": {"groups.parquet", "rejected.parquet"},
+        "synthesize": {"groups.parquet", "rejected.parquet", "candidates.parquet", "support.parquet"},
         "align": {"student/model.safetensors", "metrics.jsonl"},
         "evaluate": {"scores.parquet", "predictions.parquet", "summary.json"},
         "report": {"report.html", "report.json"},
@@ -163,7 +167,12 @@ def test_summary_has_the_promised_shape(whole):
     summary = json.loads((whole.stage("evaluate") / "summary.json").read_text())
     assert set(summary["students"]) == {"base", "bootstrapped", "aligned"}
     assert len(summary["teachers"]) == 7
-    assert {"always_prior", "bootstrapped_images_shuffled"} <= set(summary["baselines"])
+    shuffled = {"bootstrapped_images_shuffled", "aligned_images_shuffled"}
+    assert {"always_prior", "majority", "signs"} | shuffled == set(summary["baselines"])
+    assert set(summary["dispersion"]) == set(summary["ranks"]) == set(summary["students"])
+    assert summary["unsupported_reason"] == ""
+    told = summary["probe"]["which_teacher"]
+    assert len(told["as_written"]["writers"]) == 7
     assert (summary["n_cases"], summary["seed"]) == (8, 0)
     assert 1 < summary["n_clusters"] <= 8
     rows = [*summary["students"].values(), *summary["teachers"].values(), summary["consensus"]]
@@ -227,7 +236,7 @@ def test_ask_answers_about_an_image(whole):
 def test_prompts_at_synthesis_are_anonymous_and_shuffled(whole):
     """All usable answers are in the student's context, no teacher's name is, and orders differ by case."""
     from driftbound.config import Recipe
-    from driftbound.consensus.synthesize import student_prompt
+    from driftbound.consensus.synthesize import shuffled
     from driftbound.domains.registry import load_domain
     from driftbound.store.tables import read_cases
 
@@ -238,8 +247,9 @@ def test_prompts_at_synthesis_are_anonymous_and_shuffled(whole):
     orders = set()
     for case in read_cases(whole.cases)[:12]:
         given = [answer for answer in everything if answer.case_id == case.case_id]
-        prompt = student_prompt(domain, case, given, recipe.seed)
         usable = [answer for answer in given if answer.status.usable]
+        shown = shuffled(case, [answer.text for answer in usable], recipe.seed)
+        prompt = domain.merge_question(case, shown)
         assert all(answer.text in prompt for answer in usable)
         assert not any(teacher.name in prompt for teacher in recipe.teachers)
         placed = sorted(usable, key=lambda answer: prompt.index(answer.text))

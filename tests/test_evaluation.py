@@ -17,15 +17,17 @@ from driftbound.domains.phantom.claims import claims as phantom_claims
 from driftbound.domains.phantom.claims import is_refusal
 from driftbound.domains.phantom.findings import FINDINGS, HEADLINE, SIDED
 from driftbound.domains.phantom.language import canonical
+from driftbound.domains.phantom.sign_rule import from_signs
 from driftbound.errors import CaseError
 from driftbound.evaluation.answers import other_patients
 from driftbound.evaluation.classification import Graded, best, make_key, more_frequent, score
 from driftbound.evaluation.summary import comparison, table
 from driftbound.records import Case, Group, Status, Trajectory
-from driftbound.stages import evaluate
+from driftbound.stages import answering, evaluate
 from driftbound.stages.context import Context
 from driftbound.statistics.intervals import resample
 from driftbound.store.folder import RunFolder
+from driftbound.store.measures import RELIABILITY, SLOTS, write_table
 from driftbound.store.tables import read_rows, write_cases, write_groups, write_truth
 
 P, A, U = "present", "absent", "uncertain"
@@ -230,7 +232,7 @@ def run(tmp_path, monkeypatch):
     for student in (folder.student("bootstrap"), folder.student("align"), tmp_path / "base" / "student"):
         student.mkdir(parents=True)
         (student / "model").write_text(str(student.parent.name))
-    monkeypatch.setattr(evaluate, "resolve_base", lambda name: str(tmp_path / "base" / "student"))
+    monkeypatch.setattr(answering, "resolve_base", lambda name: str(tmp_path / "base" / "student"))
     return Context(recipe=recipe, folder=folder, domain=FIELD)
 
 
@@ -289,7 +291,7 @@ def test_stage_writes_every_answer_and_every_count(run):
     go(run)
     predictions = read_rows(run.folder.stage("evaluate") / "predictions.parquet")
     status = {(row["row"], row["case_id"]): row["status"] for row in predictions}
-    assert len(status) == 6 * (3 + 1 + 3 + 3)
+    assert len(status) == 6 * (3 + 1 + 3 + 4)
     assert [status["student:base", c] for c in ("c0", "c1")] == ["refused", "empty"]
     assert status["consensus", "c5"] == "empty"
     last = next(row for row in predictions if (row["row"], row["case_id"]) == ("student:bootstrapped", "c5"))
@@ -303,8 +305,8 @@ def test_stage_writes_every_answer_and_every_count(run):
 
 
 def test_killed_evaluate_goes_on_where_it_stopped(run):
-    """Batches of 4 in 6 cases: 2 for each student and the shuffled control, 8 calls. Stopped after 5,
-    the second start makes the other 3, and the results are those of an uninterrupted run."""
+    """Batches of 4 in 6 cases: 2 for each student and each shuffled control, 10 calls. Stopped after 5,
+    the second start makes the other 5, and the results are those of an uninterrupted run."""
     folder = run.folder.stage("evaluate")
     names = ("summary.json", "predictions.parquet", "scores.parquet")
     whole = []
@@ -316,7 +318,7 @@ def test_killed_evaluate_goes_on_where_it_stopped(run):
         go(run, first, stop_after=5)
     assert not (folder / "summary.json").exists()
     go(run, second)
-    assert (len(whole), len(first), len(second)) == (8, 5, 3)
+    assert (len(whole), len(first), len(second)) == (10, 5, 5)
     assert [(folder / name).read_bytes() for name in names] == expected
 
 
@@ -358,6 +360,143 @@ def test_shuffled_control_sees_other_patients_images_and_the_own_question(run):
     )
 
 
+def test_the_aligned_student_is_shown_other_patients_images_too(run):
+    """It reads its image: right on all, and 2/6 with others' (see above). Edema is one of five headline
+    findings, and the only one with both classes."""
+    summary = go(run)
+    assert edema(summary["baselines"]["aligned_images_shuffled"]) == (pytest.approx(1 / 3, abs=1e-6), 0.25)
+    looks = summary["comparisons"]["aligned_minus_aligned_images_shuffled"]
+    assert looks["balanced_accuracy"]["mean"] == 0.75
+    assert looks["accuracy"]["mean"] == pytest.approx(2 / 15, abs=1e-6)
+    blind = summary["comparisons"]["aligned_images_shuffled_minus_always_prior"]
+    assert blind["balanced_accuracy"]["mean"] == -0.25
+    assert blind["accuracy"]["mean"] == pytest.approx(-1 / 15, abs=1e-6)
+
+
+class Signs(FakePolicy):
+    """A base that sees signs: of edema where there is some, nothing sensible of c5; it shows features."""
+
+    def generate(self, questions, images, *, max_new_tokens):
+        if questions[0] != "Which signs?":
+            return super().generate(questions, images, max_new_tokens=max_new_tokens)
+        self.log.append(("signs", tuple(questions)))
+        signs = {True: "Haze: bilateral. Fine lines: bilateral.", False: "Haze: absent."}
+        sees = ["edema" in shown[0].read_text() for shown in images]
+        return [
+            ("Who knows." if shown[0].name == "c5.png" else signs[edema], True)
+            for shown, edema in zip(images, sees, strict=True)
+        ]
+
+    def features(self, questions, images, *, batch_size):
+        """One number: the base's is the case's, the bootstrapped student's noise, the aligned one's edema."""
+        if len(self.log) >= self.stop_after:
+            raise KeyboardInterrupt
+        self.log.append(("features", self.name))
+        own = [int(shown[0].stem[1:]) for shown in images]
+        made = {"base": own, "3-bootstrap": [0, 1, 0, 1, 0, 1], "5-align": [float(n < 4) for n in own]}
+        return np.array(made[self.name], dtype=np.float32)[:, None]
+
+
+def go_signs(run, log, stop_after=math.inf):
+    rule = {"sign_question": "Which signs?", "from_signs": from_signs}
+    context = Context(recipe=run.recipe, folder=run.folder, domain=SimpleNamespace(**vars(FIELD), **rule))
+    evaluate.run(context, load_policy=lambda path, threads: Signs(path, threads, log, stop_after))
+    return json.loads((run.folder.stage("evaluate") / "summary.json").read_text())
+
+
+def test_base_with_a_textbook_rule_is_a_row(run):
+    """Right on all but c5, which it does not answer; asked in batches of four."""
+    log = []
+    summary = go_signs(run, log)
+    assert [len(asked) for name, asked in log if name == "signs"] == [4, 2]
+    row = summary["baselines"]["signs"]
+    assert edema(row) == (pytest.approx(5 / 6, abs=1e-6), 0.75)
+    assert "textbook rule" in row["note"]
+    assert "1 of 6 not answered" in row["note"]
+    assert summary["comparisons"]["aligned_minus_signs"]["balanced_accuracy"]["mean"] == 0.25
+    assert "signs" not in go(run)["baselines"]  # a field without a rule
+
+
+def test_dispersion_of_the_three_students(run):
+    """Edema in c0 to c3. Base 0..5: within 5 + 1/2 of 35/2; bootstrapped 0 1 0 1 0 1: class means 1/2, all
+    within; aligned: nothing within. Findings with one class have none."""
+    found = go_signs(run, [])["dispersion"]
+    assert found["base"]["per_finding"]["Edema"] == pytest.approx(5.5 / 17.5, abs=1e-6)
+    assert found["bootstrapped"]["per_finding"]["Edema"] == 1.0
+    assert found["aligned"]["per_finding"]["Edema"] == 0.0
+    assert found["aligned"]["per_finding"]["Pneumothorax"] is None
+    assert found["aligned"]["mean"] == 0.0  # of edema and of no finding, its contrary
+    assert go(run)["dispersion"] == {}  # policies that show no features
+
+
+def test_features_are_not_computed_twice(run):
+    """Four calls for the base (answers and signs) and its features; stopped after two more."""
+    first, second = [], []
+    with pytest.raises(KeyboardInterrupt):
+        go_signs(run, first, stop_after=7)
+    go_signs(run, second)
+    assert [who for what, who in first if what == "features"] == ["base"]
+    assert [who for what, who in second if what == "features"] == ["3-bootstrap", "5-align"]
+
+
+def test_facts_ranks_and_support_by_hand(run):
+    """The teachers' votes are known of c0 alone, where they speak of edema: of the aligned student's 14
+    claims on it 13 are nobody's."""
+    votes = json.dumps({"good": "present", "bad": "absent"})
+    row = {"case_id": "c0", "split": "test", "finding": "Edema", "attribute": "presence", "votes": votes}
+    row |= {
+        "status": "conflicting",
+        "leading": "",
+        "share": 0.5,
+        "explicit": 2,
+        "decided": "",
+        "posterior": "",
+    }
+    folder = run.folder.stage("measure")
+    folder.mkdir(parents=True)
+    before = evaluate.inputs(run)
+    assert go(run)["unsupported_reason"].startswith("nothing was measured")
+    write_table(folder / "slots.parquet", {name: [value] for name, value in row.items()}, SLOTS)
+    write_table(folder / "reliability.parquet", {name: [] for name in RELIABILITY.names}, RELIABILITY)
+    assert set(evaluate.inputs(run)) - set(before) == {"slots.parquet", "reliability.parquet"}
+    summary = go(run)
+    assert summary["unsupported_reason"] == ""
+    aligned = summary["students"]["aligned"]
+    assert aligned["unsupported"]["mean"] == pytest.approx(13 / 14, abs=1e-6)
+    assert aligned["contradictions"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert aligned["repeated"]["mean"] == 0.0
+    assert summary["teachers"]["mute"]["words"]["mean"] is None  # refusals have no facts
+    # balanced accuracy on edema: good 1, bad 0, mute 0; aligned 1, bootstrapped 1/2, base 0
+    ranks = {name: found["Edema"] for name, found in summary["ranks"].items()}
+    assert ranks["aligned"] == {"rank": 1, "of": 4, "spread": 1.0}
+    assert (ranks["bootstrapped"]["rank"], ranks["base"]["rank"]) == (2, 2)
+    assert summary["ranks"]["aligned"]["Pneumothorax"]["rank"] is None
+
+
+def test_probe_is_asked_as_written_and_in_one_style(run):
+    """Everybody writes in the student's format here, so rewriting changes nothing. Refusals and the missing
+    consensus are not asked about: 12 texts of two teachers, 5 of the consensus."""
+    probes = go(run)["probe"]
+    which, both = probes["which_teacher"], probes["consensus_or_teacher"]["one_style"]
+    assert which["as_written"] == which["one_style"]
+    assert (which["one_style"]["writers"], which["one_style"]["n"]) == (["teacher:bad", "teacher:good"], 12)
+    assert (both["writers"], both["n"]) == (["consensus", "teachers"], 17)
+
+
+def test_style_is_gone_in_one_style(run):
+    """A teacher that shouts what the other one says is told by its words, and not when both are rewritten."""
+    run.folder.streams.unlink()
+    with Streams(run.folder.streams) as streams:
+        for n in range(6):
+            said = canonical(EDEMA if n < 4 else ALL_ABSENT)
+            for teacher, text in (("good", said), ("bad", "Attention! " + said)):
+                answer = {"case_id": f"c{n}", "teacher": teacher, "status": Status.OK, "version": "v"}
+                streams.put(Trajectory(text=text, **answer))
+    found = go(run)["probe"]["which_teacher"]
+    assert found["as_written"]["accuracy"]["mean"] == 1.0
+    assert found["one_style"]["accuracy"]["mean"] == 0.5
+
+
 def test_one_patient_leaves_the_shuffled_row_empty(run):
     cases = [
         Case(case_id=f"c{n}", cluster="p0", split="test", prompt="?", images=(f"images/c{n}.png",))
@@ -365,6 +504,8 @@ def test_one_patient_leaves_the_shuffled_row_empty(run):
     ]
     write_cases(run.folder.cases, cases)
     summary = go(run)
+    assert edema(summary["baselines"]["aligned_images_shuffled"]) == (None, None)
+    assert "aligned_minus_aligned_images_shuffled" not in summary["comparisons"]
     row = summary["baselines"]["bootstrapped_images_shuffled"]
     assert edema(row) == (None, None)
     assert "one patient" in row["note"]
@@ -395,7 +536,7 @@ def test_inputs_follow_students_and_truth(run):
     assert {name for name in before if before[name] != after[name]} == {"student_aligned", "truth"}
 
 
-def test_only_evaluate_reads_the_truth():
+def test_only_evaluate_and_the_study_read_the_truth():
     """By name: nobody else calls ``read_truth``, and no other stage touches the folder's ``truth``."""
     package = Path(driftbound.__file__).parent
     readers, touching = set(), set()
@@ -407,5 +548,5 @@ def test_only_evaluate_reads_the_truth():
                 readers.add(where)
             if where.startswith("stages/") and isinstance(node, ast.Attribute) and node.attr == "truth":
                 touching.add(where)
-    assert readers == {"stages/evaluate.py", "store/tables.py"}
+    assert readers == {"stages/evaluate.py", "study/score.py", "store/tables.py"}
     assert touching == {"stages/evaluate.py"}

@@ -1,6 +1,7 @@
 """A run's exports are read by the other side; what comes in from elsewhere is as if it had been asked for."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +16,13 @@ from driftbound.domains.registry import load_domain
 from driftbound.errors import ConfigError, StoreError
 from driftbound.exporting import FOR_TRAINERS, FORMATS, OF_GROUPS, export
 from driftbound.importing import import_answers
+from driftbound.learning.collator import Candidate
 from driftbound.learning.rows import Rows
 from driftbound.recipe_files import SHIPPED
 from driftbound.records import Case, Group, Negative, Status, Trajectory
 from driftbound.stages.context import Context
 from driftbound.store.exchange import note_import, read_trajectories, write_trajectories
-from driftbound.store.exchange_groups import groups_of
+from driftbound.store.exchange_groups import WHOLE, groups_of
 from driftbound.store.folder import RunFolder
 from driftbound.store.manifest import Manifest, sha256_file
 from driftbound.store.plan import Plan, made_of
@@ -65,6 +67,8 @@ GROUPS = (
             Negative(teacher="ada", text="white", status=Status.OK, valid=True),
             Negative(teacher="bob", text="black", status=Status.TRUNCATED, valid=True, spans=((0, 2, 0.5),)),
         ),
+        spans=((0, 5, 0.25),),
+        support=0.75,
     ),
     Group(
         case_id="c1",
@@ -72,14 +76,16 @@ GROUPS = (
         consensus="grey all over",
         negatives=(
             Negative(teacher="ada", text="No.", status=Status.REFUSED, valid=False),
-            Negative(teacher="bob", text="grey", status=Status.OK, valid=True, weight=2.0),
+            Negative(teacher="bob", text="grey", status=Status.OK, valid=True, weight=2.0, end_weight=0.5),
         ),
+        support=1.0,
     ),
     Group(
         case_id="c3",
         split="test",
         consensus="white",
         negatives=(Negative(teacher="ada", text="whitish", status=Status.OK, valid=True),),
+        support=0.5,
     ),
 )
 TRAIN = list(GROUPS[:2])
@@ -161,7 +167,7 @@ def test_answers_go_out_and_come_into_another_run(run, tmp_path, ending):
 @pytest.mark.parametrize("to", OF_GROUPS)
 def test_groups_go_out_and_are_groups_again(run, tmp_path, to):
     out = tmp_path / "rows.jsonl"
-    assert export(run, to, out) == (2 if to == "nemo-rl" else 3)  # three negatives count, in two groups
+    assert export(run, to, out) == (2 if to in WHOLE else 3)  # three negatives count, in two groups
     assert list(groups_of(to, out)) == TRAIN
     assert export(run, to, tmp_path / "test.jsonl", split="test") == 1
     assert list(groups_of(to, tmp_path / "test.jsonl")) == [GROUPS[2]]
@@ -179,6 +185,20 @@ def test_rows_for_trl_are_read_by_align_groups(run, tmp_path, ending):
     ]
     assert {example.question for example in examples} == {"What is it?"}
     assert examples[0].images == (run / "images/0.png",)
+
+
+def test_our_rows_bring_align_groups_all_constraints(run, tmp_path):
+    """What ``align`` makes of the groups themselves, but for the end token of the answer that was cut."""
+    out = tmp_path / "rows.jsonl"
+    export(run, "rows", out)
+    one, two = Rows(aligning.read_rows(out), "rows")
+    assert one.candidates == (
+        Candidate(text="white, not black", spans=((0, 5, 0.25),)),
+        Candidate(text="white"),
+        Candidate(text="black", spans=((0, 2, 0.5),), end_weight=0.0),
+    )
+    assert two.candidates[1] == Candidate(text="grey", log_weight=math.log(2.0), end_weight=0.5)
+    assert (one.question, one.images) == ("What is it?", (run / "images/0.png",))
 
 
 def test_a_line_break_that_json_does_not_know_splits_no_row(tmp_path):
@@ -249,7 +269,7 @@ def test_sensitivity_goes_out_and_comes_in(tmp_path, to):
     ("to", "name", "split", "kind", "message"),
     [
         ("lamafactory", "a.jsonl", "", ConfigError, "no 'lamafactory'; did you mean 'llamafactory'?"),
-        ("csv", "a.csv", "", ConfigError, "no 'csv'; known: jsonl, parquet, trl,"),
+        ("csv", "a.csv", "", ConfigError, "no 'csv'; known: jsonl, parquet, rows, trl,"),
         ("trl", "a.csv", "", ConfigError, "trl goes to a file that ends in .jsonl or .parquet"),
         ("ms-swift", "a.parquet", "", ConfigError, "ms-swift goes to a file that ends in .jsonl"),
         ("trl", "a.jsonl", "tests", ConfigError, "no 'tests'; did you mean 'test'?"),

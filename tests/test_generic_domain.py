@@ -208,6 +208,14 @@ def test_it_is_a_domain():
     merged = found.merge_question(case, ["Effusion.", "None."])
     assert merged.startswith("Panelist 1: Effusion.\n\nPanelist 2: None.\n\n")
     assert "Any effusion?" in merged
+    guided = found.guided_question(case, ["Effusion."], ["Effusion: present 90 %, absent 10 %"])
+    refined = found.refine_question(case, ["Effusion."], "Edema: absent.", ["left out is Effusion present"])
+    assert "Effusion: present 90 %, absent 10 %" in guided
+    assert "Edema: absent.\n" in refined
+    assert "- left out is Effusion present" in refined
+    assert guided.endswith(merged[-60:])
+    assert refined.endswith(merged[-60:])
+    assert found.guided_question(case, ["Effusion.", "None."], []) == merged
     assert found.mentions_sources(merged)
     assert found.scripted_server(Path()) is None
     text = found.render({"Edema": "absent", "Effusion": "both"})

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from transformers import TrainerCallback, TrainingArguments
 
 from driftbound.config import AlignConfig, BootstrapConfig
 from driftbound.errors import ModelError, TrainingError
 from driftbound.learning import models
 from driftbound.learning.architecture import build_model, build_processor, train_tokenizer
 from driftbound.learning.collator import Candidate, Example, MultiStreamCollator
-from driftbound.learning.goals import Alignment, Bootstrapping
+from driftbound.learning.goals import Alignment, Bootstrapping, FineTuning
 from driftbound.learning.logprobs import score
 from driftbound.learning.policy import LocalPolicy
 from driftbound.learning.reference import reference_logps
@@ -281,6 +282,63 @@ def test_anchor_adds_the_nll_of_the_consensus_per_token(student, examples):
     assert anchored - bare == pytest.approx(0.5 * nll, abs=1e-5)
 
 
+def test_fine_tuning_is_the_anchor_alone(student, examples):
+    """Loss and gradient; the mean is over cases, whoever opposes them."""
+    collate = MultiStreamCollator(processor=student.processor, max_length=512)
+    batch = collate(examples[1:3])
+
+    def gradient(loss):
+        parameters = [p for p in student.model.parameters() if p.requires_grad]
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        return [p for p in found if p is not None]
+
+    scores = score(student.model, batch)
+    batch["reference"] = scores.logps.detach()
+    anchored, bare = align(anchor=1.0)(scores, batch)[0], align()(scores, batch)[0]
+    wanted = gradient(anchored - bare)
+    loss, stats = FineTuning()(score(student.model, batch), batch)
+    assert loss.item() == pytest.approx((anchored - bare).item(), abs=1e-5)
+    for got, expected in zip(gradient(loss), wanted, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-5)
+    assert FineTuning().size(batch) == 2
+    assert stats["logp_consensus"][0] == pytest.approx(float(scores.plain[:, 0].sum()), rel=1e-5)
+
+
+def test_anchors_enter_the_loss_by_their_weights(student, examples):
+    """Rewards as if the reference had been 3 nats likelier for every answer: beta times -3 each."""
+    collate = MultiStreamCollator(processor=student.processor, max_length=512)
+    batch = collate(examples[:1])
+    scores = score(student.model, batch)
+    batch["reference"] = scores.logps.detach() + 3.0
+    r, n = -0.3, scores.logps.shape[1]
+    bare = align()(scores, batch)[0].item()
+    nca = align(nca=2.0)(scores, batch)[0].item() - bare
+    down, up = math.log1p(math.exp(r)), math.log1p(math.exp(-r))
+    assert nca == pytest.approx(2.0 * (up + down), abs=1e-4)  # 1/C of C equal terms
+    dpop = align(dpop=4.0)(scores, batch)[0].item()
+    low = r + 4.0 * r
+    assert dpop == pytest.approx(math.log(math.exp(low) + (n - 1) * math.exp(r)) - low, abs=1e-4)
+
+
+def test_common_length_counts_no_token_beyond_the_shortest_answers(student, examples):
+    """By weights alone: what is scored without weights stays whole."""
+    collate = MultiStreamCollator(processor=student.processor, max_length=512, common_length=True)
+    whole = MultiStreamCollator(processor=student.processor, max_length=512)
+    example = examples[0]
+    weights, plain = collate([example])["token_weights"], whole([example])["token_weights"]
+    lengths = [n for n in whole.answer_tokens(example) if n]
+    assert len(set(lengths)) > 1
+    assert float(plain.sum()) == sum(lengths)
+    assert float(weights.sum()) == len(lengths) * min(lengths)
+    model = student.model
+    scores, uncut = score(model, collate([example])), score(model, whole([example]))
+    torch.testing.assert_close(scores.plain, uncut.plain)
+    shortest = lengths.index(min(lengths))
+    longest = lengths.index(max(lengths))
+    assert scores.logps[0, shortest].item() == pytest.approx(uncut.logps[0, shortest].item(), abs=1e-4)
+    assert scores.logps[0, longest].item() > uncut.logps[0, longest].item() + 0.1
+
+
 def test_bootstrapping_is_the_nll_per_token(student, examples):
     """Summed over all branches; its size is the number of answer tokens."""
     collate = MultiStreamCollator(processor=student.processor, max_length=512)
@@ -482,3 +540,27 @@ def test_checkpoints_that_do_not_fit_are_refused(checkpoint, tmp_path):
     (tmp_path / "odd" / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="loading"):
         models.load(tmp_path / "odd")
+
+
+def test_a_training_takes_denormals_for_zero(student, examples, tmp_path):
+    """A negative far behind leaves gradients below 1e-38, which a CPU adds up many times more slowly."""
+    tiny = torch.full((4,), 1e-38)
+    seen = []
+
+    class Look(TrainerCallback):
+        def on_step_end(self, *args, **kwargs):
+            seen.append(float((tiny * 1e-3).max()))
+
+    trainer = GroupTrainer(
+        model=student.model,
+        args=TrainingArguments(
+            output_dir=str(tmp_path), max_steps=1, use_cpu=True, report_to="none", remove_unused_columns=False
+        ),
+        data_collator=MultiStreamCollator(processor=student.processor, max_length=512),
+        train_dataset=list(examples[:1]),
+        objective=Bootstrapping(),
+        callbacks=[Look()],
+    )
+    trainer.train()
+    assert seen == [0.0]
+    assert float((tiny * 1e-3).max()) > 0  # others in this process may need such numbers

@@ -254,7 +254,7 @@ def with_teacher(context, **changes):
     """The context with its first teacher changed."""
     given = json.loads(context.recipe.model_dump_json())
     given["teachers"][0] |= changes
-    return type(context)(Recipe.parse(given, where="test"), context.folder, context.domain, context.round)
+    return type(context)(Recipe.parse(given, where="test"), context.folder, context.domain, context.asking)
 
 
 def test_the_budget_of_requests_stops_before_it_is_exceeded(tmp_path):

@@ -19,6 +19,7 @@ from driftbound.domains.generic.llm_claims import LlmClaims, Reader
 from driftbound.domains.generic.llm_items import Wanted, claims_in
 from driftbound.domains.generic.reading import read_by
 from driftbound.domains.phantom.domain import PhantomDomain
+from driftbound.domains.phantom.findings import FINDINGS as PHANTOM
 from driftbound.endpoints.gate import Acknowledgement, AuditLog, Destination, Gate
 from driftbound.errors import DataUseError, MeasureError, StoreError, TeacherError
 from driftbound.protocols import Domain
@@ -301,7 +302,7 @@ def test_it_reads_for_any_field(tmp_path):
     domain = read_by(PhantomDomain(DomainConfig(), 0), found.claims)
     assert isinstance(domain, Domain)
     assert [c.finding for c in domain.claims("A case of oedema.")] == ["Edema"]
-    assert domain.findings == PhantomDomain.findings
+    assert domain.findings == PHANTOM
 
 
 def test_it_holds_few_requests_at_a_time(tmp_path):

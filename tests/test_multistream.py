@@ -131,6 +131,27 @@ def test_spans_reach_reference_and_loss(checkpoint, tmp_path):
     assert logs(trainer)[0] == pytest.approx(math.log(4), abs=1e-4)
 
 
+def test_weights_of_end_tokens_and_of_the_chosen_answer_reach_the_reward(checkpoint, tmp_path):
+    """Without its end token a text's sum is larger; of a chosen answer without weight only the end is left.
+
+    The floor stays that of the plain log-probability: a start far below it would stop at once.
+    """
+    ends = {"rejected_end_weights": [0.0, 1.0, 1.0], "chosen_spans": [[0, len(CHOSEN), 0.0]]}
+    trainer = make(checkpoint, tmp_path / "ends", rows(**ends), max_steps=1, floor=-0.5)
+    plain = make(checkpoint, tmp_path / "plain", max_steps=1, floor=-0.5)
+    weighed, full = (t.data_collator.reference["train_dataset, row 0"] for t in (trainer, plain))
+    assert 0 > weighed[0] > full[0] + 5
+    assert weighed[1] > full[1] + 1
+    assert weighed[2:] == pytest.approx(full[2:], abs=1e-4)
+    assert trainer.floor == pytest.approx(plain.floor, abs=1e-5)
+    trainer.train()
+    first, other = logs(trainer), trainer.state.log_history[0]
+    assert first[0] == pytest.approx(math.log(4), abs=1e-4)
+    assert other["logp_consensus_per_token"] == pytest.approx(
+        trainer.floor + 0.5, abs=0.02
+    )  # two rows of four
+
+
 def test_pairwise_anchor_and_length_reach_the_objective(checkpoint, tmp_path):
     """Three DPO terms at reward 0 are ln 2; the anchor adds 0.5 times the NLL per token, here 5 or so."""
     settings = {"objective": "pairwise", "anchor": 0.5, "length_normalised": True, "max_steps": 1}
@@ -141,6 +162,40 @@ def test_pairwise_anchor_and_length_reach_the_objective(checkpoint, tmp_path):
     nll = -first["logp_consensus_per_token"]
     assert first["loss"] == pytest.approx(math.log(2) + 0.5 * nll, abs=1e-4)
     assert trainer.objective.length_normalised
+
+
+def test_absolute_term_and_floor_reach_the_objective(checkpoint, tmp_path):
+    """At the start all rewards are 0: ln 4, and the absolute term's 2 ln 2; then the floor's lambda."""
+    trainer = make(checkpoint, tmp_path, nca=0.5, dpop=3.0, max_steps=2)
+    trainer.train()
+    first, second = trainer.state.log_history[:2]
+    assert first["loss"] == pytest.approx(math.log(4) + 0.5 * 2 * math.log(2), abs=1e-4)
+    assert first["nca"] == pytest.approx(2 * math.log(2), abs=1e-4)
+    assert first["dpop"] == pytest.approx(0, abs=1e-4)
+    assert second["nca"] != first["nca"]
+    shares = [first[f"share/rejected/{k}"] for k in (1, 2, 3)]
+    assert shares == pytest.approx([1 / 3] * 3, abs=1e-4)
+    assert trainer.objective.dpop == 3.0
+
+
+def test_fine_tuning_needs_no_rejected_answer_and_no_reference(checkpoint, tmp_path):
+    """The NLL per token of the chosen answers; late rows are evaluated; rejected ones not looked at."""
+    alone = [{"prompt": each["prompt"], "chosen": CHOSEN, "images": each["images"]} for each in rows()]
+    made = {}
+    for name, given in (("a", alone), ("b", rows(rejected=None)), ("c", rows())):
+        trainer = make(checkpoint, tmp_path / name, given, given[:1], objective="sft", max_steps=3)
+        trainer.train()
+        made[name] = logs(trainer)
+        first, last = trainer.state.log_history[0], trainer.evaluate()
+        assert first["loss"] == pytest.approx(-first["logp_consensus_per_token"], abs=1e-5)
+        assert last["eval_loss"] == pytest.approx(-last["eval_logp_consensus_per_token"], abs=1e-5)
+        assert trainer.evaluate(given[1:2])["eval_loss"] > 0
+        assert not (tmp_path / name / "reference.jsonl").exists()
+        assert trainer.train_dataset[0].candidates[1:] == ()
+    assert made["a"] == made["b"] == made["c"]
+    assert made["a"][2] < made["a"][0]
+    with pytest.raises(CaseError, match="'rejected' is missing"):
+        make(checkpoint, tmp_path / "d", alone)
 
 
 @pytest.mark.parametrize(
@@ -460,6 +515,9 @@ def test_training_stops_below_the_floor(checkpoint, tmp_path):
         ({"rejected_spans": [[]]}, "'rejected_spans' has 1 entries for 3 rejected answers"),
         ({"rejected_spans": [[[0, 99, 1.0]], [], []]}, r"has \[0, 99, 1.0\]; the answer has 23 characters"),
         ({"rejected_spans": [[[0, 2]], [], []]}, r"must be a list of \[start, end, weight\]"),
+        ({"rejected_end_weights": [1.0]}, "'rejected_end_weights' has 1 entries for 3 rejected answers"),
+        ({"rejected_end_weights": [1, 1, -1]}, r"rejected_end_weights\[2\] is -1"),
+        ({"chosen_spans": [[0, 13, 0.5]]}, r"chosen_spans has \[0, 13, 0.5\]; the answer has 12 characters"),
         ({"prompt": ""}, "'prompt' is empty"),
         ({"prompt": [{"role": "system", "content": "x"}]}, "one message of the user"),
         ({"images": ["gone.png"]}, "image gone.png is missing"),
@@ -496,7 +554,10 @@ def test_a_chosen_answer_that_does_not_fit_is_refused_before_training(checkpoint
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"objective": "apo"}, {"beta": 0}, {"anchor": -1}, {"max_length": 2}, {"row_tokens": -1}, {"floor": 1}],
+    [
+        *({"objective": "apo"}, {"beta": 0}, {"anchor": -1}, {"nca": -1}, {"dpop": -1}),
+        *({"max_length": 2}, {"row_tokens": -1}, {"floor": 1}, {"objective": "sft", "nca": 1}),
+    ],
 )
 def test_impossible_settings_are_refused(tmp_path, wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
@@ -552,6 +613,34 @@ def test_align_from_a_file(checkpoint, groups, tmp_path):
     assert "holds a finished student" in again.stderr
     (out / "README.md").unlink()
     assert "begun with another beta" in call(*words, "--out", out, "--beta", "1").stderr
+
+
+def test_align_from_a_file_of_chosen_answers_alone(checkpoint, groups, tmp_path):
+    """Their NLL per token, no reference; and what says nothing then is refused."""
+    short = [{k: v for k, v in json.loads(line).items() if k != "rejected"} for line in groups.open()]
+    groups.write_text("".join(json.dumps(each) + "\n" for each in short))
+    words = ("align", "--groups", groups, "--base", checkpoint, "--learning-rate", "1e-3")
+    refused = call(*words, "--out", tmp_path / "no", "--objective", "sft", "--dpop", "1")
+    assert refused.exit_code == 2
+    assert "dpop would change nothing" in refused.stderr
+    result = call(*words, "--out", tmp_path / "student", "--objective", "sft")
+    assert result.exit_code == 0, result.output
+    first = json.loads((tmp_path / "student" / "trainer_state.json").read_text())["log_history"][0]
+    assert first["loss"] == pytest.approx(-first["logp_consensus_per_token"], abs=1e-5)
+    assert not (tmp_path / "student" / "reference.jsonl").exists()
+    card = (tmp_path / "student" / "README.md").read_text()
+    assert "on the chosen answers alone" in card
+    assert "| beta |" not in card
+
+
+def test_absolute_term_and_floor_from_the_command_line(checkpoint, groups, tmp_path):
+    words = ("align", "--groups", groups, "--base", checkpoint, "--out", tmp_path / "student")
+    result = call(*words, "--nca", "0.5", "--dpop", "2", "--objective", "pairwise")
+    assert result.exit_code == 0, result.output
+    first = json.loads((tmp_path / "student" / "trainer_state.json").read_text())["log_history"][0]
+    assert first["loss"] == pytest.approx(math.log(2) + 0.5 * 2 * math.log(2), abs=1e-4)
+    said = json.loads((tmp_path / "student" / "settings.json").read_text())
+    assert (said["nca"], said["dpop"]) == (0.5, 2.0)
 
 
 def test_a_killed_align_goes_on(checkpoint, groups, tmp_path, monkeypatch):

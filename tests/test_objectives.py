@@ -8,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftbound.learning.objectives import (
+    absolute_term,
     has_negative,
     implicit_rewards,
     pairwise_loss,
     plackett_luce_loss,
     ranking,
+    with_floor,
 )
 
 DOUBLE = torch.float64
@@ -146,3 +148,56 @@ def test_what_the_mask_says_of_the_consensus_does_not_matter():
 def test_wrong_shape_is_refused():
     with pytest.raises(ValueError, match="groups, candidates"):
         plackett_luce_loss(torch.zeros(3))
+
+
+def test_floor_under_the_consensus_by_hand():
+    """Two below zero, three times that further down: -2 - 3 * 2; above zero nothing changes."""
+    assert with_floor(row(-2.0, 1.0, -5.0), 3.0).tolist() == [[-8.0, 1.0, -5.0]]
+    assert with_floor(row(2.0, 1.0), 3.0).tolist() == [[2.0, 1.0]]
+
+
+def test_dpop_of_one_negative_is_smaugs():
+    """-log sigmoid(beta (D_0 - D_1 - lambda max(0, -D_0))) with beta 0.5, D_0 = -1, D_1 = 2, lambda = 4."""
+    rewards = 0.5 * torch.tensor([[-1.0, 2.0]], dtype=DOUBLE)
+    margin = 0.5 * (-1.0 - 2.0 - 4.0 * 1.0)
+    assert plackett_luce_loss(with_floor(rewards, 4.0)).item() == pytest.approx(math.log1p(math.exp(-margin)))
+
+
+def test_absolute_term_by_hand():
+    """s(ln 3) = 3/4, s(-ln 3) = 1/4: -log 3/4 - 1/2 (log 1/4 + log 3/4)."""
+    found = absolute_term(row(math.log(3), -math.log(3))).item()
+    assert found == pytest.approx(-math.log(3 / 4) - (math.log(1 / 4) + math.log(3 / 4)) / 2)
+
+
+def test_absolute_term_leaves_out_what_is_not_there_and_weighs_the_rest():
+    """Of three candidates; a negative of weight 2 counts twice."""
+    valid = torch.tensor([[True, True, False, True]])
+    weights = torch.tensor([[0.0, math.log(2), 0.0, 0.0]], dtype=DOUBLE)
+    found = absolute_term(row(0.0, math.log(3), 1e6, 0.0), valid, weights).item()
+    # -log 1/2 - 1/3 (log 1/2 + 2 log 1/4 + log 1/2)
+    assert found == pytest.approx(math.log(2) + (math.log(2) + 2 * math.log(4) + math.log(2)) / 3)
+
+
+def test_absolute_term_has_its_minimum_where_each_reward_does():
+    """-log s(r) - 1/C log s(-r) is least where s(r) = C / (C + 1), at ln C; a margin does not move it."""
+    rewards = row(math.log(2), -7.0)
+    absolute_term(rewards).sum().backward()
+    assert rewards.grad is not None
+    assert rewards.grad[0, 0].item() == pytest.approx(0.0, abs=1e-12)
+    assert rewards.grad[0, 1].item() > 0
+
+
+@pytest.mark.parametrize(
+    "loss_of", [absolute_term, lambda r: plackett_luce_loss(with_floor(r, 2.5))], ids=["nca", "dpop"]
+)
+def test_anchors_have_the_gradient_of_finite_differences(loss_of):
+    rewards = torch.tensor([[0.4, -1.1, 2.0], [-0.7, 0.3, 0.2]], dtype=DOUBLE, requires_grad=True)
+    assert torch.autograd.gradcheck(loss_of, (rewards,))
+
+
+def test_absolute_term_does_not_overflow():
+    rewards = row(-1e3, 1e3)
+    absolute_term(rewards).sum().backward()
+    assert absolute_term(rewards).item() == pytest.approx(1e3 + 1e3 / 2)
+    assert rewards.grad is not None
+    assert torch.isfinite(rewards.grad).all()

@@ -12,7 +12,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from driftbound.domains.phantom.claims import claims
 from driftbound.domains.phantom.drawing import draw
 from driftbound.domains.phantom.findings import FINDINGS, SIDED_SIGNS, SIGN_NAMES
-from driftbound.domains.phantom.language import QUESTION, STYLES
+from driftbound.domains.phantom.language import QUESTION, SIGN_QUESTION, STYLES
 from driftbound.learning.architecture import build_model
 from driftbound.learning.collator import encode_prompts
 from driftbound.phantom_base import PHANTOM_BASE, corpus, make, reading, resolve_base, tongue
@@ -116,7 +116,7 @@ def answered(processor, rows: list[corpus.Row], pool: Pool) -> tuple[torch.Tenso
 
 def test_base_sees_signs(processor):
     pool = some_films(processor, 12)
-    rows = [corpus.Row(corpus.SIGN_QUESTION, corpus.signs_report(s), i) for i, s in enumerate(pool.signs)]
+    rows = [corpus.Row(SIGN_QUESTION, corpus.signs_report(s), i) for i, s in enumerate(pool.signs)]
     guess, labels = answered(processor, rows, pool)
     absent, left = processor.tokenizer.convert_tokens_to_ids(["Ġabsent", "Ġleft"])
     assert (guess == labels)[labels == absent].float().mean() > 0.85

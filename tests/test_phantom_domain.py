@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from driftbound.config import DomainConfig
+from driftbound.domains.phantom import language
 from driftbound.domains.phantom.domain import PhantomDomain
 from driftbound.domains.phantom.drawing import draw
 from driftbound.domains.phantom.findings import FINDINGS, HEADLINE, SIDED, SIDED_SIGNS, SIGN_NAMES, SIGNS
@@ -473,3 +474,17 @@ def test_domain_reads_what_it_renders():
         assert values == phantom.findings
     assert domain.is_refusal("As an AI I cannot interpret medical images.")
     assert not domain.is_refusal(domain.render(phantom.findings))
+
+
+def test_questions_that_guide_and_refine_show_more_than_the_merge_question():
+    merged = language.merge_question(["No edema."])
+    guided = language.guided_question(["No edema."], ["Edema: present 90 %, absent 10 %"])
+    refined = language.refine_question(["No edema."], "Edema: absent.", ["contradicted is Edema absent"])
+    for text in ("Edema: present 90 %, absent 10 %", "Reader 1: No edema."):
+        assert text in guided
+    for text in ("Edema: absent.", "contradicted is Edema absent", "Reader 1: No edema."):
+        assert text in refined
+    assert language.guided_question(["No edema."], []) == merged
+    assert guided.endswith(merged.splitlines()[-1])
+    assert refined.endswith(merged.splitlines()[-1])
+    assert language.mentions_sources("Unlike the draft: no edema.")

@@ -11,6 +11,7 @@ from driftbound import pipeline
 from driftbound.config import Recipe
 from driftbound.errors import CaseError, ConfigError, ModelError, StoreError
 from driftbound.store.folder import VERBS
+from driftbound.teacher_config import WriterConfig
 
 
 def one_line(caught):
@@ -145,9 +146,10 @@ def test_every_key_is_read_by_a_stage_or_says_how(world):
     }
     whole = world.recipe().model_dump()
     for key in pipeline.HOW:
-        table, _, name = key.partition(".")
+        table, name, *inner = key.split(".")
         first = whole[table][0] if table == "teachers" else whole[table]
         assert name in first, f"{key} is no key of a recipe"
+        assert set(inner) <= set(WriterConfig.model_fields), f"{key} is no key of a writer"
 
 
 def test_from_redoes_this_stage_and_the_later_ones(world):
@@ -334,3 +336,12 @@ def test_truth_lies_outside_of_the_run_and_is_not_missed(world):
 
 def test_stage_modules_are_found_by_their_verb():
     assert Path(str(pipeline.stage_module("measure").__file__)).name == "measure.py"
+
+
+def test_until_stops_behind_a_stage_and_the_rest_follows(world):
+    world.run(until="bootstrap")
+    assert world.calls == ["cases", "collect", "measure", "bootstrap"]
+    world.run(until="bootstrap")
+    assert world.calls == []
+    world.run()
+    assert world.calls == list(VERBS[3:])

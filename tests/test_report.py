@@ -307,6 +307,23 @@ def test_the_page_says_the_summary_s_numbers(run: Context) -> None:
     assert html.count("balanced accuracy</th>") == 2  # one results table per split
 
 
+def test_the_page_tells_what_the_controls_found(run: Context) -> None:
+    path = run.folder.stage("evaluate") / "summary.json"
+    given = summary()
+    half, told = {"mean": 0.5, "low": 0.4, "high": 0.6}, {"mean": 0.9876, "low": 0.9, "high": 1.0}
+    given["splits"]["test"] = given["splits"]["test"] | {
+        "ranks": {"aligned": {"Edema": {"rank": 2, "of": 4, "spread": 0.25}, "Pneumonia": {"rank": None}}},
+        "dispersion": {"base": {"mean": 0.9312}, "aligned": {"mean": None}},
+        "probe": {"consensus_or_teacher": {"as_written": {"auroc": told}, "one_style": {"auroc": half}}},
+    }
+    path.write_text(json.dumps(given))
+    html = page_of(run)
+    assert "by balanced accuracy: Edema 2 of 4 (teachers 0.250 apart)." in html
+    assert "(lower is tighter): base 0.931, aligned student –." in html
+    assert "AUROC of 0.988 (0.5 is chance), and of 0.500 when all" in html
+    assert html.count("lower is tighter") == 1  # the other split has nothing of it
+
+
 def test_the_headline_is_honest(run: Context) -> None:
     html = page_of(run)
     assert "aligned student reaches a balanced accuracy of 0.679 (95 % interval 0.579 to 0.779)" in html
@@ -557,6 +574,16 @@ def test_trainings_show_what_was_logged() -> None:
     assert [chart.title for chart in shown.charts] == ["loss", "log p(consensus) per token, nats", "rewards"]
     assert "dashed floor, -3" in shown.charts[1].note
     assert "alpha from 0.100 to 0.100" in shown.charts[2].figure
+
+
+def test_looks_stand_at_their_own_steps():
+    """A row of its own without a step; the number of cases and the reason are no curves."""
+    look = {"step": 4, "cases": 20, "words": 31.5, "unparsable": 0.25, "broke": "", "repeated": 0.0}
+    rows = [{"step": 2, "loss": 1.0}, {"watch": look}, {"step": 6, "loss": 0.5}]
+    points = training("align", "Align", rows).points
+    assert points.keys() == {"loss", *(f"held-out answers/{k}" for k in ("words", "unparsable", "repeated"))}
+    assert points["held-out answers/words"] == [(4.0, 31.5)]
+    assert points["loss"] == [(2.0, 1.0), (6.0, 0.5)]
 
 
 def test_a_page_of_nothing_at_all() -> None:

@@ -385,11 +385,14 @@ CLAIM_ROWS = st.builds(
     ),
 )
 WEIGHT = st.floats(0, 1)
+SPANS = st.lists(st.tuples(INTEGER, INTEGER, WEIGHT), max_size=3).map(tuple)
 GROUPS = st.builds(
     Group,
     case_id=TEXT,
     split=TEXT,
     consensus=TEXT,
+    spans=SPANS,
+    support=WEIGHT,
     negatives=st.lists(
         st.builds(
             Negative,
@@ -398,7 +401,8 @@ GROUPS = st.builds(
             status=st.sampled_from(Status),
             valid=st.booleans(),
             weight=WEIGHT,
-            spans=st.lists(st.tuples(INTEGER, INTEGER, WEIGHT), max_size=3).map(tuple),
+            spans=SPANS,
+            end_weight=WEIGHT,
         ),
         max_size=3,
     ).map(tuple),

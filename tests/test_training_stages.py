@@ -6,21 +6,28 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 from wanting import WantedStreams as Streams
 
-from driftbound.config import Recipe
+from driftbound.config import AlignConfig, Recipe
+from driftbound.consensus.constraints import group_of
 from driftbound.consensus.gate import reason_to_reject
+from driftbound.consensus_config import ConstraintsConfig
 from driftbound.domains.phantom.claims import claims, is_refusal
 from driftbound.domains.phantom.language import mentions_sources
 from driftbound.errors import TrainingError
 from driftbound.learning import models, reference, training
 from driftbound.learning.architecture import build_model, build_processor, train_tokenizer
-from driftbound.learning.collator import Candidate
+from driftbound.learning.collator import Candidate, MultiStreamCollator
+from driftbound.learning.goals import FineTuning
 from driftbound.records import Case, Status, Trajectory
 from driftbound.stages import align, bootstrap, synthesize
 from driftbound.stages.context import Context
+from driftbound.stages.leaving_out import leave_one_out_rows
+from driftbound.stages.writers import Window
 from driftbound.store.folder import RunFolder
-from driftbound.store.tables import read_groups, read_rows, write_cases, write_groups
+from driftbound.store.measures import RELIABILITY, SLOTS, write_table
+from driftbound.store.tables import read_cases, read_groups, read_rows, write_cases, write_groups
 
 TEACHERS = ("zeta", "alpha", "mid")
 """In the recipe's order, which is neither that of the alphabet nor that of the store."""
@@ -59,6 +66,9 @@ class Field:
     def merge_question(self, case, answers):
         return f"Merge for {case.case_id}: {' | '.join(answers)}"
 
+    def refine_question(self, case, answers, draft, lacking):
+        return f"Merge for {case.case_id}: {' | '.join(answers)} | {draft} | {lacking}"
+
     def render(self, stances):
         return " ".join(f"{name}: {value}." for name, value in stances.items())
 
@@ -80,6 +90,10 @@ def make_context(root: Path, **changes) -> Context:
             streams.put(replace(again, sample=1))
             streams.put(replace(again, wave=1))
         streams.put(replace(again, case_id="c2", teacher="alpha", sample=1))
+    empty = {name: [] for name in SLOTS.names}, {name: [] for name in RELIABILITY.names}
+    folder.stage("measure").mkdir()
+    write_table(folder.slots, empty[0], SLOTS)  # nothing is believed: the gate judges form alone
+    write_table(folder.reliability, empty[1], RELIABILITY)
     recipe = {"name": "run", "teachers": [{"name": name, "model": name} for name in TEACHERS]}
     return Context(Recipe.parse(recipe | changes, where="test"), folder, Field())
 
@@ -110,7 +124,8 @@ def trained(monkeypatch, processor, model) -> dict:
         given["keeps"] = "get_image_features" in vars(student.model.model)
         return {}
 
-    def logps(model, collate, examples, **more):
+    def logps(model, collate, examples, *, plain, **more):
+        plain |= {example.case_id: -6.0 for example in examples}
         return {example.case_id: [-6.0] * len(example.candidates) for example in examples}
 
     monkeypatch.setattr(models, "load", lambda name, **more: models.Student(model, processor))
@@ -138,6 +153,32 @@ class Writer:
         assert all(path.is_file() for paths in images for path in paths)
         self.asked += [question.split(":")[0].removeprefix("Merge for ") for question in questions]
         return [self.texts.get(name, (CONSENSUS, True)) for name in self.asked[-len(questions) :]]
+
+
+def synthesized(context, writer=None) -> dict:
+    """The stage, by a writer whose context has room for everything."""
+    room = Window(len, lambda case: 10**6)
+    return synthesize.run(context, (writer or Writer()).load, lambda context, student: room)
+
+
+def grouped(context, texts=None) -> None:
+    """Groups as the stage writes them, also of the case with one opinion: what align is to be tested on."""
+    given = {case_id: {} for case_id, _ in ANSWERS}
+    for (case_id, teacher), (status, text) in ANSWERS.items():
+        given[case_id][teacher] = Trajectory(case_id=case_id, teacher=teacher, status=status, text=text)
+    cases = [case for case in read_cases(context.folder.cases) if case.case_id != "c2"]
+    said = {case.case_id: CONSENSUS for case in cases} | (texts or {})
+    context.folder.stage("synthesize").mkdir()
+    write_groups(
+        context.folder.groups,
+        [
+            group_of(
+                *(case, said[case.case_id], math.nan, given[case.case_id], TEACHERS),
+                *(claims, {}, ConstraintsConfig()),
+            )
+            for case in cases
+        ],
+    )
 
 
 def columns(examples) -> dict:
@@ -184,48 +225,154 @@ def test_without_any_usable_answer_there_is_no_training(context, trained):
     assert trained == {}
 
 
+# ---- leave-one-out rows -----------------------------------------------------------------------
+
+SAID = {"zeta": "Edema.", "alpha": "No edema. Effusion on the", "mid": "Effusion."}
+TWELVE = dict.fromkeys((f"n{i:02d}" for i in range(12)), TEACHERS)
+
+
+@pytest.fixture
+def shelf(tmp_path, processor):
+    """Leave-one-out rows of cases on which these teachers gave an opinion, and how many were too long."""
+    folder = make_context(tmp_path).folder
+    teachers = [{"name": name, "model": name} for name in TEACHERS]
+
+    def rows(usable, share=1.0, seed=0, max_length=4096):
+        changes = {"seed": seed, "bootstrap": {"leave_one_out": share, "max_length": max_length}}
+        recipe = Recipe.parse({"name": "run", "teachers": teachers} | changes, where="test")
+        cases, answers = [], {}
+        for name in usable:
+            cases.append(Case(case_id=name, cluster="", split="train", prompt="", images=("images/a.png",)))
+            for teacher in TEACHERS:
+                status = Status.TRUNCATED if teacher == "alpha" else Status.OK
+                if teacher not in usable[name]:
+                    status = Status.REFUSED
+                text = f"{SAID[teacher]} {name}"
+                answer = Trajectory(case_id=name, teacher=teacher, status=status, text=text)
+                answers[name, teacher] = answer
+        collate = MultiStreamCollator(processor=processor, max_length=max_length)
+        return (*leave_one_out_rows(Context(recipe, folder, Field()), cases, answers, collate), collate)
+
+    return rows
+
+
+def test_a_leave_one_out_row_shows_the_others_and_asks_for_the_one_held_out(shelf):
+    """Every case with three opinions; who is held out differs between them, and so does the order."""
+    rows, too_long, _ = shelf({"two": ("zeta", "mid")} | TWELVE | {"one": ("mid",), "none": ()})
+    assert [row.case_id for row in rows] == list(TWELVE)
+    assert too_long == 0
+    held, orders = set(), set()
+    for row in rows:
+        (column,) = (n for n, candidate in enumerate(row.candidates) if candidate is not None)
+        assert len(row.candidates) == len(TEACHERS)
+        name = TEACHERS[column]
+        target = Candidate(text=f"{SAID[name]} {row.case_id}", ended=name != "alpha")
+        assert row.candidates[column] == target
+        shown = row.question.removeprefix(f"Merge for {row.case_id}: ").split(" | ")
+        others = [f"{SAID[other]} {row.case_id}" for other in TEACHERS if other != name]
+        assert sorted(shown) == sorted(others)
+        assert [image.name for image in row.images] == ["a.png"]
+        held.add(name)
+        orders.add(shown == others)
+    assert held == set(TEACHERS)
+    assert orders == {True, False}
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.25, 3), (0.5, 6), (1.0, 12)])
+def test_the_seed_draws_the_share_and_nothing_else_does(shelf, share, count):
+    rows, again, other = (shelf(TWELVE, share, seed)[0] for seed in (0, 0, 1))
+    assert (len(rows), len(other)) == (count, count)
+    assert rows == again
+    assert (rows == other) == (count == 0)
+    if count:  # a case's row is its own: further cases may win the draw, none changes what a row says
+        more = {row.case_id: row for row in shelf(TWELVE | {"new": TEACHERS}, 1.0)[0]}
+        assert all(more[row.case_id] == row for row in rows)
+
+
+def test_a_leave_one_out_row_that_does_not_fit_is_left_out_and_counted(shelf, capsys):
+    """The longer of two rows fits to the token; with one token less it is left out whole, not cut."""
+    usable = {"short": TEACHERS, "rather-a-long-name-of-a-case": TEACHERS}
+    rows, _, collate = shelf(usable)
+    sizes = [
+        collate.encode_prompt(row)["input_ids"].shape[1] + max(collate.answer_tokens(row)) for row in rows
+    ]
+    assert sizes[0] < sizes[1]
+    assert [shelf(usable, max_length=n)[1] for n in (sizes[1], sizes[1] - 1, sizes[0] - 1)] == [0, 1, 2]
+    assert [row.case_id for row in shelf(usable, max_length=sizes[1] - 1)[0]] == ["short"]
+    assert "1 of 2 leave-one-out rows exceed max_length" in capsys.readouterr().err
+
+
+def test_bootstrap_trains_on_leave_one_out_rows_beside_the_others(tmp_path, trained):
+    """They come last, count apart, and are of training cases alone: every held-out case has three answers."""
+    context = make_context(tmp_path, bootstrap={"leave_one_out": 1.0})
+    facts = bootstrap.run(context)
+    assert (facts["answers"], facts["leave_one_out"]) == (3, 0)  # c0 has two opinions, c1 one
+    with Streams(context.folder.streams) as streams:
+        third = Trajectory(case_id="c0", teacher="mid", status=Status.OK, text="Effusion.", wave=0, sample=0)
+        rest = [each for each in streams.all() if (each.case_id, each.teacher) != ("c0", "mid")]
+    context.folder.streams.unlink()
+    with Streams(context.folder.streams) as streams:
+        for each in (*rest, third):
+            streams.put(each)
+    facts = bootstrap.run(context)
+    assert (facts["answers"], facts["leave_one_out"], facts["leave_one_out_too_long"]) == (4, 1, 0)
+    *ordinary, last = trained["examples"]
+    assert [example.question for example in ordinary] == ["What of c0?", "What of c1?"]
+    assert (last.case_id, last.question.split(":")[0]) == ("c0", "Merge for c0")
+    assert [example.question for example in trained["validation"]] == ["What of v0?"]
+
+
 # ---- synthesize -------------------------------------------------------------------------------
 
 
 def test_groups_keep_every_teacher_and_say_who_is_valid(context):
     writer = Writer()
-    assert synthesize.run(context, writer.load) == {"groups": 5, "rejected": 0}
-    assert writer.asked == ["c0", "t0", "c1", "v0", "s0"]  # every split; c2 has no answer to merge
+    assert synthesized(context, writer) == {
+        "groups": 4,
+        "rejected": 2,
+        "rejected_because": {"no usable answer": 1, "one usable answer": 1},
+        "mean_support": None,
+        "refined": 0,
+        "negatives_equal_to_consensus": 0,
+    }
+    assert sorted(writer.asked) == ["c0", "s0", "t0", "v0"]  # every split
     groups = {group.case_id: group for group in read_groups(context.folder.groups)}
     assert {name: group.split for name, group in groups.items()} == {
-        name: split for name, split in SPLITS.items() if name != "c2"
+        name: split for name, split in SPLITS.items() if name not in ("c1", "c2")
     }
     assert [(n.teacher, n.text, n.status, n.valid) for n in groups["c0"].negatives] == [
         ("zeta", "Edema is seen.", "ok", True),
         ("alpha", "No edema. Effusion on the", "truncated", True),
         ("mid", REFUSAL, "refused", False),
     ]
-    assert [(n.status, n.valid) for n in groups["c1"].negatives] == [
-        ("failed", False),
-        ("empty", False),
-        ("ok", True),
+    rows = read_rows(context.folder.stage("synthesize") / "rejected.parquet")
+    assert [(row["case_id"], row["reason"]) for row in rows] == [
+        ("c1", "one usable answer"),
+        ("c2", "no usable answer"),
     ]
 
 
 def test_rejected_texts_are_kept_with_their_reason_and_make_no_group(context):
     texts = {
-        "c0": ("Reader 2 sees edema.", True),
         "t0": ("Edema: pres", False),
         "v0": (" \n", True),
         "s0": ("I cannot interpret medical images.", True),
     }
-    assert synthesize.run(context, Writer(texts).load) == {"groups": 1, "rejected": 4}
-    assert [group.case_id for group in read_groups(context.folder.groups)] == ["c1"]
+    facts = synthesized(context, Writer(texts))
+    assert (facts["groups"], facts["rejected"]) == (1, 5)
+    assert [group.case_id for group in read_groups(context.folder.groups)] == ["c0"]
     rows = read_rows(context.folder.stage("synthesize") / "rejected.parquet")
     reasons = {
-        "c0": "mentions its sources",
         "t0": "truncated",
         "v0": "empty",
         "s0": "refusing",
     }
-    assert rows == [
-        {"case_id": name, "split": SPLITS[name], "reason": reasons[name], "text": texts[name][0]}
-        for name in ("c0", "t0", "v0", "s0")
+    assert [(row["case_id"], row["split"], row["reason"], row["text"]) for row in rows] == [
+        ("t0", "test", reasons["t0"], texts["t0"][0]),
+        ("c1", "train", "one usable answer", ""),
+        ("v0", "validation", reasons["v0"], texts["v0"][0]),
+        ("s0", "test_scanner", reasons["s0"], texts["s0"][0]),
+        ("c2", "train", "no usable answer", ""),
     ]
 
 
@@ -246,42 +393,41 @@ def test_gate(text, ended, reason):
 
 def test_when_every_training_consensus_is_rejected_nothing_can_be_aligned(context):
     """One that is left on a held-out case does not help."""
-    texts = {"c0": (CONSENSUS, False), "c1": ("", True)}
+    texts = {"c0": (CONSENSUS, False)}
     with pytest.raises(TrainingError, match=r"every consensus was rejected \(first reason: truncated\)"):
-        synthesize.run(context, Writer(texts).load)
+        synthesized(context, Writer(texts))
     assert not context.folder.groups.exists()
 
 
 def test_vote_writes_the_majority_without_a_student(tmp_path):
-    """c0: of two opinions one asserts edema, which is no majority, and neither an effusion. c1: the only
-    opinion is an effusion on the left, edema omitted. Held-out: three for edema."""
+    """c0: of two opinions one asserts edema, which is no majority, and neither an effusion. c1 has one
+    opinion, which is no majority either. Held-out: three for edema."""
     context = make_context(tmp_path, synthesize={"synthesizer": "vote"})
     writer = Writer()
-    synthesize.run(context, writer.load)
+    synthesized(context, writer)
     assert writer.loaded == 0
     said = {group.case_id: group.consensus for group in read_groups(context.folder.groups)}
     edema = "Edema: present. Pleural Effusion: absent."
     assert said == {
         "c0": "Edema: absent. Pleural Effusion: absent.",
-        "c1": "Edema: absent. Pleural Effusion: left.",
         **dict.fromkeys(("v0", "t0", "s0"), edema),
     }
 
 
 def test_killed_synthesis_asks_only_for_what_is_missing(tmp_path):
-    """Five cases in batches of two: killed in the third, the second start asks for one case."""
+    """Four cases in batches of two: killed in the second, the second start asks for the other two."""
     changes = {"synthesize": {"batch_size": 2}}
     texts = {"t0": ("Edema: pres", False)}
     whole, context = make_context(tmp_path / "a", **changes), make_context(tmp_path / "b", **changes)
-    synthesize.run(whole, Writer(texts).load)
+    synthesized(whole, Writer(texts))
     with pytest.raises(KeyboardInterrupt):
-        synthesize.run(context, Writer(texts, dies_at=4).load)
+        synthesized(context, Writer(texts, dies_at=2))
     assert not context.folder.groups.exists()
     second = Writer(texts)
-    synthesize.run(context, second.load)
-    assert second.asked == ["s0"]
-    assert read_groups(context.folder.groups) == read_groups(whole.folder.groups)
-    assert [group.case_id for group in read_groups(context.folder.groups)] == ["c0", "c1", "v0", "s0"]
+    synthesized(context, second)
+    assert len(second.asked) == 2
+    assert context.folder.groups.read_bytes() == whole.folder.groups.read_bytes()
+    assert [group.case_id for group in read_groups(context.folder.groups)] == ["c0", "v0", "s0"]
 
 
 def test_with_every_part_there_the_student_is_not_even_loaded(context, monkeypatch):
@@ -291,15 +437,15 @@ def test_with_every_part_there_the_student_is_not_even_loaded(context, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(synthesize, "write_groups", dies)
         with pytest.raises(KeyboardInterrupt):
-            synthesize.run(context, Writer().load)
+            synthesized(context)
     second = Writer()
-    assert synthesize.run(context, second.load) == {"groups": 5, "rejected": 0}
+    assert synthesized(context, second)["groups"] == 4
     assert second.loaded == 0
-    assert not list((context.folder.stage("synthesize") / "parts").iterdir())
+    assert not (context.folder.stage("synthesize") / "written.jsonl").exists()
 
 
 def test_both_trainings_pack_where_it_is_exact_and_else_say_why_not(context, trained, model, capsys):
-    synthesize.run(context, Writer().load)
+    grouped(context)
     for stage, verb in ((bootstrap, "bootstrap"), (align, "align")):
         capsys.readouterr()
         model.config.model_type = "llava"
@@ -318,7 +464,7 @@ def test_both_trainings_pack_where_it_is_exact_and_else_say_why_not(context, tra
 
 def test_align_prefers_the_consensus_over_every_valid_trajectory(context, trained):
     """From the store through the groups to the columns: consensus first, then the recipe's teachers."""
-    synthesize.run(context, Writer().load)
+    grouped(context)
     facts = align.run(context)
     best = Candidate(text=CONSENSUS)
     assert columns(trained["examples"]) == {"c0": (best, SEEN, CUT, None), "c1": (best, None, None, LEFT)}
@@ -333,7 +479,7 @@ def test_align_prefers_the_consensus_over_every_valid_trajectory(context, traine
 def test_features_of_a_frozen_tower_are_kept(tmp_path, trained, model, changes, keeps):
     """In align, for reference and policy; afterwards the model is as it was."""
     context = make_context(tmp_path, align=changes)
-    synthesize.run(context, Writer().load)
+    grouped(context)
     align.run(context)
     assert trained["keeps"] == keeps
     assert "get_image_features" not in vars(model.model)
@@ -353,7 +499,7 @@ def test_bootstrap_keeps_features_where_images_come_again(tmp_path, trained, cha
 
 
 def test_align_keeps_held_out_rows_out(context, trained):
-    synthesize.run(context, Writer().load)
+    grouped(context)
     align.run(context)
     assert [example.case_id for example in trained["examples"]] == ["c0", "c1"]
     assert [example.case_id for example in trained["validation"]] == ["v0"]
@@ -361,7 +507,7 @@ def test_align_keeps_held_out_rows_out(context, trained):
 
 def test_align_scores_behind_the_question_and_not_behind_the_teachers(context, trained, processor):
     """Where the prompt ends, token by token: the field's question, nothing of the merge question."""
-    synthesize.run(context, Writer().load)
+    grouped(context)
     align.run(context)
     examples = [*trained["examples"], *trained["validation"]]
     assert [example.question for example in examples] == ["What of c0?", "What of c1?", "What of v0?"]
@@ -377,7 +523,7 @@ def test_align_scores_behind_the_question_and_not_behind_the_teachers(context, t
 def test_the_floor_lies_below_the_start(tmp_path, trained, processor):
     """Two consensuses of -6 nats each, of as many tokens as the tokenizer says and an end."""
     context = make_context(tmp_path, align={"floor": -0.5})
-    synthesize.run(context, Writer().load)
+    grouped(context)
     facts = align.run(context)
     tokens = len(processor.tokenizer(CONSENSUS, add_special_tokens=False)["input_ids"]) + 1
     assert facts["logp_consensus_per_token_at_start"] == pytest.approx(-6 / tokens)
@@ -388,7 +534,7 @@ def test_the_floor_lies_below_the_start(tmp_path, trained, processor):
 def test_refusals_oppose_only_where_the_recipe_says_so(tmp_path, trained, keep):
     """What failed or is empty never does."""
     context = make_context(tmp_path, align={"keep_refusals": keep})
-    synthesize.run(context, Writer().load)
+    grouped(context)
     align.run(context)
     given = columns(trained["examples"])
     assert given["c0"][3] == (Candidate(text=REFUSAL) if keep else None)
@@ -397,7 +543,7 @@ def test_refusals_oppose_only_where_the_recipe_says_so(tmp_path, trained, keep):
 
 def changed_groups(context, change) -> None:
     """Synthesize, then change the negatives of the first group."""
-    synthesize.run(context, Writer().load)
+    grouped(context)
     first, *others = read_groups(context.folder.groups)
     negatives = tuple(change(place, negative) for place, negative in enumerate(first.negatives))
     write_groups(context.folder.groups, [replace(first, negatives=negatives), *others])
@@ -406,12 +552,15 @@ def changed_groups(context, change) -> None:
 def test_weights_and_spans_of_the_groups_reach_the_candidates(context, trained):
     """A quarter is log 0.25 in the denominator; nothing at all is no negative."""
     spans = ((0, 5, 0.0), (6, 8, 0.5))
-    weights = ({"weight": 0.25, "spans": spans}, {"weight": 0.0}, {})
+    weights = ({"weight": 0.25, "spans": spans, "end_weight": 0.5}, {"weight": 0.0}, {})
     changed_groups(context, lambda place, negative: replace(negative, **weights[place]))
+    first, *others = read_groups(context.folder.groups)
+    write_groups(context.folder.groups, [replace(first, spans=((0, 2, 0.5),)), *others])
     align.run(context)
-    _, one, two, _ = columns(trained["examples"])["c0"]
+    consensus, one, two, _ = columns(trained["examples"])["c0"]
+    assert consensus.spans == ((0, 2, 0.5),)
     assert one.log_weight == pytest.approx(math.log(0.25))
-    assert one.spans == spans
+    assert (one.spans, one.end_weight) == (spans, 0.5)
     assert two is None
 
 
@@ -419,6 +568,59 @@ def test_groups_without_a_valid_negative_are_left_out_and_counted(context, train
     changed_groups(context, lambda place, negative: replace(negative, valid=False))
     assert align.run(context)["groups_without_negative"] == 1
     assert [example.case_id for example in trained["examples"]] == ["c1"]
+
+
+def test_fine_tuning_has_no_rival_no_reference_and_no_floor(tmp_path, trained, monkeypatch):
+    """A group without a valid negative can be learnt from, too."""
+    context = make_context(tmp_path, align={"objective": "sft"})
+    changed_groups(context, lambda place, negative: replace(negative, valid=False))
+    monkeypatch.setattr(reference, "reference_logps", None)
+    facts = align.run(context)
+    assert columns(trained["examples"]) == dict.fromkeys(["c0", "c1"], (Candidate(text=CONSENSUS),))
+    assert isinstance(trained["objective"], FineTuning)
+    assert trained["floor"] == -math.inf
+    assert facts == facts | {"groups_without_negative": 0}
+    assert "logp_consensus_per_token_at_start" not in facts
+
+
+@pytest.mark.parametrize("key", ["nca", "dpop", "negatives", "common_length"])
+def test_fine_tuning_refuses_what_it_would_not_read(key):
+    with pytest.raises(ValidationError, match=f"{key} would change nothing"):
+        AlignConfig(objective="sft", **{key: 1})
+
+
+def test_some_negatives_are_drawn_by_seed_and_case(tmp_path, trained):
+    """One of two that are valid; each seed has its own choice, the same one each time."""
+
+    def kept(seed, name):
+        context = make_context(tmp_path / name, seed=seed, align={"negatives": 1})
+        grouped(context)
+        align.run(context)
+        return columns(trained["examples"])["c0"][1:]
+
+    chosen = [kept(seed, f"a{seed}") for seed in range(8)]
+    assert all(sum(each is not None for each in some) == 1 for some in chosen)
+    assert set(chosen) == {(SEEN, None, None), (None, CUT, None)}
+    assert [kept(seed, f"b{seed}") for seed in range(8)] == chosen
+
+
+def test_aligning_the_base_skips_what_was_bootstrapped(tmp_path, trained, monkeypatch):
+    """In the first round alone: a later one goes on from the one before."""
+    context = make_context(tmp_path, align={"start": "base"}, bootstrap={"base": "some/base"})
+    grouped(context)
+    loaded = []
+    load = models.load
+    monkeypatch.setattr(models, "load", lambda name, **more: loaded.append(str(name)) or load(name, **more))
+    align.run(context)
+    assert loaded == ["some/base"]
+    assert align.inputs(context)["student"] == "some/base"
+
+
+def test_common_length_is_the_collators(tmp_path, trained):
+    context = make_context(tmp_path, align={"common_length": True})
+    grouped(context)
+    align.run(context)
+    assert trained["collate"].common_length
 
 
 # ---- bad input, and what is too long ----------------------------------------------------------
@@ -473,7 +675,7 @@ def test_bootstrap_names_what_it_cuts(context, trained, capsys):
 def test_align_leaves_out_groups_whose_consensus_does_not_fit(context, trained, processor, capsys):
     """c0's is longer than the others'; the teachers' answers to c1 and v0 fit."""
     longer = CONSENSUS + " Edema: present."
-    synthesize.run(context, Writer({"c0": (longer, True)}).load)
+    grouped(context, {"c0": longer})
     tokens = len(processor.tokenizer(longer)["input_ids"])
     facts = align.run(room_for(context, trained, align, tokens))
     assert [example.case_id for example in trained["examples"]] == ["c1"]

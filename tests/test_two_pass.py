@@ -10,7 +10,7 @@ from test_learning import align, checkpoint, config_of, examples, metrics, weigh
 from driftbound.config import AlignConfig
 from driftbound.learning import models
 from driftbound.learning.families import collator_for
-from driftbound.learning.goals import Alignment, Bootstrapping
+from driftbound.learning.goals import Alignment, Bootstrapping, FineTuning
 from driftbound.learning.logprobs import score
 from driftbound.learning.reference import reference_logps
 from driftbound.learning.training import train
@@ -23,6 +23,8 @@ GOALS = {
     "pairwise": {"objective": "pairwise"},
     "anchor": {"anchor": 0.5},
     "per token": {"length_normalised": True},
+    "nca": {"nca": 0.7},
+    "dpop": {"dpop": 3.0, "anchor": 0.5},
 }
 
 
@@ -68,11 +70,12 @@ def assert_same(got, wanted):
 
 @pytest.mark.parametrize("row_tokens", [0, 40, 4000])
 @pytest.mark.parametrize("name", ["LLaVA", "Qwen2.5-VL"])
-@pytest.mark.parametrize("kind", [*GOALS, "bootstrapping"])
+@pytest.mark.parametrize("kind", [*GOALS, "bootstrapping", "sft"])
 def test_two_passes_give_the_gradient_of_one(name, kind, row_tokens):
     """In float64; each answer a row, cases split over rows, all in one row."""
     model = tiny.build(name)
-    objective = Bootstrapping() if kind == "bootstrapping" else goal(**GOALS[kind])
+    alone = {"bootstrapping": Bootstrapping, "sft": FineTuning}
+    objective = alone[kind]() if kind in alone else goal(**GOALS[kind])
     collate = collator(name, model, row_tokens)
     whole = batch_of(collate, apart=False)
     expected = score(model, whole)

@@ -6,16 +6,9 @@ from panels import panel
 
 from driftbound.domains.phantom.claims import claims as phantom_claims
 from driftbound.measure.agreement import STATUSES, by_case, by_pair, by_slot, by_step, by_teacher, slot_status
-from driftbound.measure.votes import (
-    cast,
-    counted,
-    majority,
-    read,
-    slots_of,
-    stances,
-    values_of,
-)
+from driftbound.measure.votes import cast, read, values_of
 from driftbound.records import Claim, ClaimStatus, Polarity, Status, Trajectory
+from driftbound.stances import counted, majority, slots_of, stances
 from driftbound.statistics.intervals import resample
 
 

@@ -7,7 +7,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from driftbound import __version__, collect_commands, exchanging, looking, measure_command, pushing
+from driftbound import (
+    __version__,
+    collect_commands,
+    exchanging,
+    looking,
+    measure_command,
+    pushing,
+    study_command,
+)
 from driftbound.errors import ConfigError, DriftboundError
 from driftbound.recipe_files import SHIPPED, find_recipe
 from driftbound.store.folder import VERBS
@@ -16,8 +24,8 @@ HELP = {
     "collect": "Ask every teacher about every case; nothing that was answered is lost.",
     "measure": "See where the teachers agree, conflict and drift.",
     "bootstrap": "Train the student on all teachers' trajectories.",
-    "synthesize": "Make one consensus trajectory per case.",
-    "align": "Train the student to prefer the consensus over all N trajectories at once.",
+    "synthesize": "Make one consensus trajectory per case; of several rounds, the first's.",
+    "align": "Train the student to prefer the consensus over all N trajectories at once; all rounds.",
     "evaluate": "Compare teachers, students and consensus on held-out cases.",
     "report": "Make the page that shows it all.",
 }
@@ -156,7 +164,12 @@ def _align(
     base: Annotated[str, Rows(help="Checkpoint to train, or phantom-base.", show_default=False)] = "",
     out: Annotated[Path | None, Rows(help="Folder for the student.", show_default=False)] = None,
     beta: Annotated[float, Rows(help="How closely the reference is kept to.")] = 0.1,
+    objective: Annotated[str, Rows(help="plackett_luce, pairwise, or sft: no rejected answers.")] = (
+        "plackett_luce"
+    ),
     anchor: Annotated[float, Rows(help="Weight of the chosen answer's NLL.")] = 0.0,
+    nca: Annotated[float, Rows(help="Weight of NCA's absolute term.")] = 0.0,
+    dpop: Annotated[float, Rows(help="Weight of DPOP's floor.")] = 0.0,
     epochs: Annotated[float, Rows()] = 1.0,
     learning_rate: Annotated[float, Rows()] = 1e-5,
     max_length: Annotated[int, Rows(help="Tokens of prompt, images and an answer.")] = 1024,
@@ -181,7 +194,10 @@ def _align(
     settings = aligning.settings(
         lora,
         beta=beta,
+        objective=objective,
         anchor=anchor,
+        nca=nca,
+        dpop=dpop,
         epochs=epochs,
         learning_rate=learning_rate,
         max_length=max_length,
@@ -211,6 +227,9 @@ for _word, _exchanging in (
     ("push", pushing.push),
 ):
     app.command(_word, rich_help_panel="Answers from and to elsewhere")(_exchanging)
+
+for _comparing in (study_command.study, study_command.sweep):
+    app.command(rich_help_panel="Comparing")(_comparing)
 
 for _looking in (looking.show, looking.ask):
     app.command(rich_help_panel="Looking")(_looking)

@@ -13,7 +13,7 @@ from driftbound.recipe_files import find_recipe
 
 if TYPE_CHECKING:
     from driftbound.collecting import Ahead
-    from driftbound.stages.context import Round
+    from driftbound.stages.context import Asking
 
 _Plain: Any = partial(typer.Option, show_default=False)
 _Batch: Any = partial(typer.Option, show_default=False, rich_help_panel="Batch files")
@@ -72,7 +72,7 @@ def _rehearse(recipe: Path, runs: Path, name: str, wave: int, shard: str, as_jso
     from driftbound.config import Recipe
 
     given = Recipe.read(find_recipe(recipe))
-    ahead = collecting.look_ahead(given, runs, name, _round(wave, shard))
+    ahead = collecting.look_ahead(given, runs, name, _asking(wave, shard))
     _tell(as_json, collecting.as_json(ahead), _forecast(ahead))
     collecting.check(given, runs, name, ahead)
 
@@ -82,16 +82,16 @@ def _partly(recipe: Path, runs: Path, name: str, wave: int, shard: str) -> tuple
     from driftbound import collecting
     from driftbound.config import Recipe
 
-    facts = collecting.part(Recipe.read(find_recipe(recipe)), runs, name, _round(wave, shard))
+    facts = collecting.part(Recipe.read(find_recipe(recipe)), runs, name, _asking(wave, shard))
     return facts, _answers(facts)
 
 
-def _round(wave: int, shard: str) -> "Round":
+def _asking(wave: int, shard: str) -> "Asking":
     from driftbound import collecting
-    from driftbound.stages.context import Round
+    from driftbound.stages.context import Asking
 
     part, parts = collecting.shard_of(shard) if shard else (0, 1)
-    return Round(wave=wave, shard=part, shards=parts)
+    return Asking(wave=wave, shard=part, shards=parts)
 
 
 def _by_batch(

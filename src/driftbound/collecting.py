@@ -11,7 +11,7 @@ from driftbound.config import Recipe
 from driftbound.errors import CaseError, ConfigError
 from driftbound.progress import say
 from driftbound.stages import collect, roster
-from driftbound.stages.context import Context, Round
+from driftbound.stages.context import Asking, Context
 from driftbound.stages.questions import Questions, refuse_waiting
 from driftbound.store import wanted
 from driftbound.store.folder import RunFolder
@@ -49,16 +49,16 @@ class Ahead:
     """By the limit of requests per minute; 0 where there is none."""
 
 
-def look_ahead(recipe: Recipe, runs: Path, name: str, round_: Round) -> list[Ahead]:
+def look_ahead(recipe: Recipe, runs: Path, name: str, asking: Asking) -> list[Ahead]:
     """What ``collect`` would send; nothing is sent, no key is needed, and no stage reads anything else."""
     with pipeline.opened(recipe, runs, name=name) as context:
-        context = replace(context, round=round_)
+        context = replace(context, asking=asking)
         with Streams(context.folder.streams) as streams:
             wanted.rehearse(streams)
             questions = Questions(context, read_cases(context.folder.cases), streams)
             ahead = [_ahead(context, teacher, questions, streams) for teacher in recipe.teachers]
             streams.seal()
-        if any(each.left for each in ahead) and not round_.wave and finished(context):
+        if any(each.left for each in ahead) and not asking.wave and finished(context):
             say("collect has finished: only with --force it asks again what has failed")
     return ahead
 
@@ -100,7 +100,7 @@ def reopen(folder: RunFolder) -> None:
         (stage / NAME).unlink()
 
 
-def part(recipe: Recipe, runs: Path, name: str, round_: Round) -> dict[str, Any]:
+def part(recipe: Recipe, runs: Path, name: str, asking: Asking) -> dict[str, Any]:
     """Ask one shard of the cases, or a later wave; returns the facts. The stage itself stays as it was.
 
     Raises as ``stages.collect.run``, ``ConfigError`` for a shard of a collection that is complete, and
@@ -108,9 +108,9 @@ def part(recipe: Recipe, runs: Path, name: str, round_: Round) -> dict[str, Any]
     """
     with pipeline.opened(recipe, runs, name=name) as context:
         refuse_other_recipe(context)
-        if round_.wave == 0 and finished(context):
+        if asking.wave == 0 and finished(context):
             raise ConfigError(f"{context.folder.root}: collect has finished; there is no part left to ask.")
-        return collect.run(replace(context, round=round_))
+        return collect.run(replace(context, asking=asking))
 
 
 def shard_of(text: str) -> tuple[int, int]:
@@ -141,7 +141,7 @@ def _ahead(context: Context, teacher: TeacherConfig, questions: Questions, strea
     left, answered = len(places), questions.count(teacher.name) - len(places)
     params = roster.settings(context, teacher)
     longest = 0 if teacher.kind == "recorded" else params.get("max_tokens")
-    used = streams.usage(context.round.wave).get(teacher.name, {})
+    used = streams.usage(context.asking.wave).get(teacher.name, {})
     completion: float | None = longest
     if answered and used.get("prompt_tokens"):
         prompt, completion = (used[key] / answered for key in ("prompt_tokens", "completion_tokens"))

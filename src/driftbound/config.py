@@ -5,10 +5,17 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from driftbound.consensus_config import ConstraintsConfig as ConstraintsConfig
+from driftbound.consensus_config import SynthesizeConfig as SynthesizeConfig
 from driftbound.domain_config import DomainConfig as DomainConfig
 from driftbound.errors import ConfigError
 from driftbound.strict_yaml import load_table, refuse_unknown
 from driftbound.teacher_config import CollectConfig, DataUseConfig, ReaderConfig, Table, TeacherConfig
+from driftbound.training_config import AlignConfig as AlignConfig
+from driftbound.training_config import BootstrapConfig as BootstrapConfig
+from driftbound.training_config import LoraConfig as LoraConfig
+from driftbound.training_config import TrainingConfig as TrainingConfig
+from driftbound.training_config import WatchConfig as WatchConfig
 
 
 class MeasureConfig(Table):
@@ -36,119 +43,10 @@ class MeasureConfig(Table):
     """Training cases whose answers all ``local`` teachers score, token by token; 0: none."""
 
 
-class LoraConfig(Table):
-    """Low-rank adapters on all linear layers of the decoder."""
-
-    rank: int = Field(8, ge=1)
-    alpha: int = Field(32, ge=1)
-
-
-class TrainingConfig(Table):
-    """What both trainings share."""
-
-    epochs: float = Field(1.0, gt=0)
-    groups_per_step: int = Field(8, ge=1)
-    """Cases per optimiser step, of all processes together; each brings all its trajectories."""
-    groups_per_forward: int = Field(8, ge=1)
-    """Cases per forward pass of one process; the rest is accumulated. Must divide ``groups_per_step``."""
-    learning_rate: float = Field(1e-4, gt=0)
-    warmup: float = Field(0.05, ge=0, lt=1)
-    """Share of the steps."""
-    weight_decay: float = Field(0.0, ge=0)
-    adam_beta2: float = Field(0.999, gt=0, lt=1)
-    """How long AdamW remembers squared gradients."""
-    max_length: int = Field(1024, ge=8)
-    """Tokens of prompt, image and answer together; longer answers are cut and counted."""
-    row_tokens: int = Field(4096, ge=0)
-    """Tokens that may share a packed row, in which a case's prompt and image stand once for all its answers;
-    0 gives every answer a row of its own."""
-    attention: Literal["branches", "flex"] = "branches"
-    """How packed rows attend: ``branches`` block by block, on every device; ``flex`` by PyTorch's
-    FlexAttention, compiled, on CUDA alone. The same numbers but for rounding."""
-    two_pass: bool = False
-    """Go backward one row at a time, all rewards being computed first without gradients: the same gradient
-    with the memory of one row (``row_tokens``), for one forward pass more."""
-    tower_cache_mb: int = Field(1024, ge=0)
-    """Memory for what a vision tower that is not trained says of the images: computed once for reference,
-    policy and all epochs, as far as it goes; 0 computes it each time."""
-    tuner: Literal["full", "lora"] = "full"
-    lora: LoraConfig = LoraConfig()
-    weights: Literal["float32", "bfloat16"] = "float32"
-    """In which the weights are held. bfloat16 takes half the memory, only with ``tuner: lora``: the adapters
-    stay float32; the student that is left is stored in bfloat16 too."""
-    gradient_checkpointing: bool = False
-    """Compute layers again when going backward instead of keeping what they gave: less memory, more time."""
-    train_vision: bool = True
-    """Whether the vision tower learns too (with ``tuner: full``)."""
-    save_steps: int = Field(25, ge=1)
-    """Steps between checkpoints, from which a killed run goes on."""
-    log_steps: int = Field(5, ge=1)
-    report_to: tuple[Literal["tensorboard", "mlflow", "trackio", "wandb"], ...] = ()
-    """Trackers that get the training's metrics as well. Of credentialed cases no metric leaves without the
-    acknowledgement, which must name the tracker's host."""
-
-    @model_validator(mode="after")
-    def _divides(self) -> "TrainingConfig":
-        if self.groups_per_step % self.groups_per_forward:
-            raise ValueError(
-                f"groups_per_forward {self.groups_per_forward} must divide "
-                f"groups_per_step {self.groups_per_step}"
-            )
-        if self.save_steps % self.log_steps:
-            raise ValueError(
-                f"save_steps {self.save_steps} must be a multiple of log_steps {self.log_steps}: "
-                "a resumed training would log other means"
-            )
-        if self.weights == "bfloat16" and self.tuner == "full":
-            raise ValueError(
-                "weights bfloat16 with tuner full would lose every step that is smaller than a weight's "
-                "rounding; set tuner: lora or weights: float32"
-            )
-        return self
-
-
-class BootstrapConfig(TrainingConfig):
-    """Stage 1: next-token NLL on all teachers' trajectories (arXiv 2510.04142, supervised bootstrapping)."""
-
-    base: str = "phantom-base"
-    """Checkpoint folder, hub name, or ``phantom-base`` for the one that ships with the package."""
-
-
-class SynthesizeConfig(Table):
-    """How one consensus is made of N trajectories."""
-
-    synthesizer: Literal["student", "vote"] = "student"
-    """``student``: the bootstrapped student with all trajectories in its context (the paper);
-    ``vote``: majority of the teachers, rendered in the student's format."""
-    batch_size: int = Field(32, ge=1)
-    max_new_tokens: int = Field(160, ge=1)
-
-
-class AlignConfig(TrainingConfig):
-    """Stage 2: the consensus preferred over all N trajectories at once."""
-
-    objective: Literal["plackett_luce", "pairwise"] = "plackett_luce"
-    """``plackett_luce``: first choice over consensus and N trajectories (the paper);
-    ``pairwise``: mean of N DPO terms (what the authors' released script does)."""
-    learning_rate: float = Field(1e-5, gt=0)
-    train_vision: bool = False
-    beta: float = Field(0.1, gt=0)
-    """The script sets none; 0.1 is the default of the trainer that it calls."""
-    anchor: float = Field(0.0, ge=0)
-    """Weight of the consensus's NLL per token; 0 is the paper's loss alone."""
-    length_normalised: bool = False
-    """Divide each log-ratio by the answer's number of tokens."""
-    keep_refusals: bool = False
-    """Keep refusals as negatives, as the paper seems to."""
-    floor: float = Field(-1.0, lt=0)
-    """Training stops when the mean log p(consensus) per token, in nats, has fallen by this much below
-    its value under the reference (likelihood displacement)."""
-
-
 class EvaluateConfig(Table):
     """What is compared, on which held-out cases."""
 
-    splits: tuple[Literal["test", "test_scanner"], ...] = ("test", "test_scanner")
+    splits: tuple[Literal["validation", "test", "test_scanner"], ...] = ("test", "test_scanner")
     """The first is the results table."""
     resamples: int = Field(2000, ge=100)
     """Bootstrap draws of patients."""
@@ -185,6 +83,8 @@ class Recipe(Table):
     threads: int = Field(0, ge=0)
     """CPU threads for torch; 0 leaves the choice to torch."""
     launch: LaunchConfig = LaunchConfig()
+    rounds: int = Field(1, ge=1)
+    """Passes of synthesize and align: each further one with the aligned student as writer and reference."""
     domain: DomainConfig = DomainConfig()
     data_use: DataUseConfig = DataUseConfig()
     teachers: tuple[TeacherConfig, ...] = Field(min_length=1)
@@ -204,6 +104,14 @@ class Recipe(Table):
         return self
 
     @model_validator(mode="after")
+    def _own_writer(self) -> "Recipe":
+        if self.rounds > 1 and self.synthesize.server is not None:
+            raise ValueError(
+                "synthesize.server serves the same student in every round; leave it out, or give rounds: 1"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _shares(self) -> "Recipe":
         for verb, stage in (("bootstrap", self.bootstrap), ("align", self.align)):
             if stage.groups_per_step % (self.launch.processes * stage.groups_per_forward):
@@ -211,6 +119,15 @@ class Recipe(Table):
                     f"launch.processes {self.launch.processes} x {verb}.groups_per_forward "
                     f"{stage.groups_per_forward} must divide {verb}.groups_per_step {stage.groups_per_step}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _watched_by_one(self) -> "Recipe":
+        if self.align.watch.cases and self.launch.processes > 1:
+            raise ValueError(
+                f"align.watch.cases {self.align.watch.cases} needs one process, launch.processes is "
+                f"{self.launch.processes}; set watch.cases: 0, or leave launch out"
+            )
         return self
 
     @classmethod

@@ -12,6 +12,8 @@ LETTERS = ("A", "B", "C", "D", "E")
 """Options of a multiple choice that declares none."""
 COUNTS = ("train", "validation", "test", "test_scanner")
 """How many cases a field that makes its own is to make."""
+DIALS = ("findings", "teachers_copy", "copy_rate", "shared_error", "drift")
+"""What can be set of the scripted teachers of the field ``phantom``."""
 
 
 class ClaimsConfig(Table):
@@ -98,6 +100,19 @@ class DomainConfig(Table):
     """Held-out images of held-out patients."""
     test_scanner: int = Field(120, ge=0)
     """Held-out images from another scanner."""
+    findings: Literal["all", "headline"] = "all"
+    """Of what the field ``phantom`` speaks: all 14 findings, or only the five of the headline, for texts a
+    third as long."""
+    teachers_copy: int = Field(0, ge=0, le=7)
+    """Of the scripted teachers so many, from gpt-5 on, depend on each other: all but the last of them copy
+    the last. 0: none does."""
+    copy_rate: float = Field(0.8, ge=0, le=1)
+    """With ``teachers_copy``: share of its findings on which such a teacher says what the last one says."""
+    shared_error: float = Field(0.0, ge=0, lt=1)
+    """Share of the findings of all cases on which every scripted teacher makes the same mistake."""
+    drift: float = Field(1.0, ge=0)
+    """Strength of the drift along the scripted teachers' answers: factor on the logarithm of the odds by
+    which errors grow more frequent. 0: none."""
     cases: str = ""
     """Table of cases, from where the command is started, for the field ``generic``: it says itself how many
     there are of each split."""
@@ -109,6 +124,10 @@ class DomainConfig(Table):
         made = self.name == type(self).model_fields["name"].default
         if made and (self.cases or self.claims != ClaimsConfig()):
             raise ValueError(f"cases and claims belong to the field 'generic'; {self.name} has its own")
+        if not made and (dial := next((key for key in DIALS if self._is_set(key)), "")):
+            raise ValueError(f"{dial} belongs to the field 'phantom', whose teachers are scripted")
+        if self.teachers_copy == 1:
+            raise ValueError("teachers_copy: one teacher cannot copy itself; give 0, or 2 or more")
         counts = [key for key in COUNTS if key in self.model_fields_set]
         if self.cases and counts:
             raise ValueError(f"{counts[0]} belongs to a field that makes its cases; the table has a split")
@@ -118,11 +137,14 @@ class DomainConfig(Table):
     def _meant(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without the keys that have no meaning for this field: they are no part of its recipe."""
         given: dict[str, Any] = whole(self)
-        default = type(self)()
-        idle = [key for key in ("cases", "claims") if getattr(self, key) == getattr(default, key)]
+        idle = [key for key in ("cases", "claims", *DIALS) if not self._is_set(key)]
         for key in (*idle, *(COUNTS if self.cases else ())):
             given.pop(key, None)
         return given
+
+    def _is_set(self, key: str) -> bool:
+        """Whether a key says something else than by default."""
+        return bool(getattr(self, key) != type(self).model_fields[key].default)
 
 
 def _near(name: str, known: Iterable[str]) -> str:

@@ -20,7 +20,7 @@ def export_command(
         str,
         typer.Option(
             metavar="FORMAT",
-            help="jsonl, parquet: answers. trl, ms-swift, llamafactory, nemo-rl: groups. "
+            help="jsonl, parquet: answers. rows, trl, ms-swift, llamafactory, nemo-rl: groups. "
             "ms-swift-sft, llamafactory-sft: answers to train on.",
             show_default=False,
         ),

@@ -19,7 +19,7 @@ from driftbound.store.streams import Streams
 from driftbound.store.tables import each_group, read_cases
 from driftbound.store.wanted import question
 
-OF_GROUPS = ("trl", "ms-swift", "llamafactory", "nemo-rl")
+OF_GROUPS = ("rows", "trl", "ms-swift", "llamafactory", "nemo-rl")
 FOR_TRAINERS = (*OF_GROUPS, "ms-swift-sft", "llamafactory-sft")
 FORMATS = ("jsonl", "parquet", *FOR_TRAINERS)
 """What an export may be called."""

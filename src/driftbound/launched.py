@@ -31,7 +31,7 @@ def main(folder: Path) -> None:
         from driftbound.learning import processes
 
         processes.join(recipe.launch.processes, needs_gpu=job["needs_gpu"])
-        context = Context(recipe, RunFolder(root), load_domain(recipe.domain, recipe.seed))
+        context = Context(recipe, RunFolder(root, job["round"]), load_domain(recipe.domain, recipe.seed))
         facts: dict[str, Any] = import_module(f"driftbound.stages.{job['verb']}").run(context)
         if processes.leads():
             atomic_write_text(folder / FACTS, json.dumps(facts))

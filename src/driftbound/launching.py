@@ -79,6 +79,7 @@ def run(verb: str, context: Context) -> dict[str, Any]:
         "verb": verb,
         "recipe": context.recipe.model_dump(mode="json"),
         "root": str(context.folder.root),
+        "round": context.folder.round,
         "needs_gpu": kind not in _ANYWHERE,
         "starter": os.getpid(),
     }

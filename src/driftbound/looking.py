@@ -72,6 +72,15 @@ def show_table(run: Path) -> None:
     results = next(iter(splits_of(summary).values()))
     for verdict in headline_of(results, score_rows(results, ())).verdicts:
         typer.echo(verdict.sentence)
+    show_rounds(run)
+
+
+def show_rounds(run: Path) -> None:
+    """Print what each of several rounds was worth; nothing where a run has one."""
+    from driftbound.store.rounds import read_rounds
+
+    for line in read_rounds(run):
+        typer.echo(line)
 
 
 def stdout(table: Any) -> None:

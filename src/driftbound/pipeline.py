@@ -1,7 +1,6 @@
 """Pipeline: prepares the cases, runs the stages in order, skips what is finished, resumes what is not."""
 
 import fcntl
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,22 +9,25 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from driftbound import launching
+from driftbound import launching, rounds
 from driftbound.config import Recipe
 from driftbound.domains.registry import load_domain
 from driftbound.errors import ConfigError, StoreError
 from driftbound.phantom_base import resolve_base
 from driftbound.progress import say
 from driftbound.records import Case
+from driftbound.removing import remove, remove_all
 from driftbound.stages.context import Context
 from driftbound.stages.gather import check_trackers, sensitivity_of
+from driftbound.stages.writers import check_writer
 from driftbound.store.checkpoint import check_checkpoint
 from driftbound.store.disk import disk_errors
 from driftbound.store.exchange import strictest
-from driftbound.store.folder import STREAMS, VERBS, RunFolder
+from driftbound.store.folder import ROUNDED, VERBS, RunFolder
 from driftbound.store.manifest import Manifest, sha256_file, sha256_tree
 from driftbound.store.plan import FILE, Plan, check_same, made_of
 from driftbound.store.tables import read_cases
+from driftbound.teacher_config import CONNECTION
 
 CASES = "cases"
 """What the domain does before the first stage; its manifest lies in the root of the run."""
@@ -38,7 +40,7 @@ READS: dict[str, tuple[str, ...]] = {
     "synthesize": ("domain", "teachers", "synthesize"),
     "align": ("domain", "teachers", "align"),
     "evaluate": ("domain", "teachers", "evaluate"),
-    "report": ("name", "domain", "teachers", *VERBS),
+    "report": ("name", "rounds", "domain", "teachers", *VERBS),
 }
 """Which tables of the recipe each stage reads (and the seed, which all do)."""
 
@@ -56,15 +58,12 @@ HOW = frozenset(
         "collect.timeout_s",
         "collect.retries",
         "collect.max_failed",
-        "bootstrap.save_steps",
-        "align.save_steps",
-        "bootstrap.report_to",
-        "align.report_to",
+        *(f"{verb}.{key}" for verb in ("bootstrap", "align") for key in ("save_steps", "report_to")),
+        *(f"synthesize.{writer}.{key}" for writer in ("server", "judge") for key in CONNECTION),
     }
 )
 """Keys that say how the work is done, not what comes out: changing them (or ``threads``, or ``launch``)
 redoes nothing."""
-
 
 _READ_CLAIMS = frozenset({"measure", "synthesize", "evaluate", "report"})
 """Stages that read texts: to the others it is all the same how (``domain.claims``)."""
@@ -81,14 +80,21 @@ class Stage(Protocol):
 
 
 def run(
-    recipe: Recipe, runs: Path, *, name: str = "", start: str = "", only: str = "", force: bool = False
+    recipe: Recipe,
+    runs: Path,
+    *,
+    name: str = "",
+    start: str = "",
+    only: str = "",
+    until: str = "",
+    force: bool = False,
 ) -> RunFolder:
     """Run a recipe in ``runs/<name>`` (``name`` defaults to the recipe's) and return the run folder.
 
-    ``start`` redoes from this stage on, ``only`` runs just this one, ``force`` redoes everything
-    (with ``only``: that stage). Raises a ``DriftboundError``: ``ConfigError`` for impossible
-    options, ``ModelError`` for a base checkpoint that is plainly none, ``StoreError`` for a folder
-    of another recipe, in use, unwritable or full, and whatever a stage raises.
+    ``start`` redoes from this stage on, ``only`` runs just this one, ``until`` none behind this one,
+    ``force`` redoes everything (with ``only``: that stage). Raises a ``DriftboundError``: ``ConfigError``
+    for impossible options, ``ModelError`` for a base that is none, ``StoreError`` for a folder that is
+    another recipe's, in use, unwritable or full, and what a stage raises.
     """
     _check_options(name, start, only, force)
     launching.check(recipe.launch)
@@ -96,13 +102,21 @@ def run(
     with opened(recipe, runs, name=name, redo=force and not only) as context:
         read_cases(context.folder.cases)  # what is wrong with them is told now, not by the third stage
         check_trackers(context)
+        if only in ("", "synthesize") or (only == "align" and recipe.rounds > 1):
+            check_writer(context)
         for verb in VERBS:
+            if verb in ROUNDED and recipe.rounds > 1:
+                if verb == ROUNDED[0]:
+                    rounds.run(context, _run_stage, recipe_part, start=start, only=only, force=force)
+                if verb in (only, until):
+                    break
+                continue
             if verb == start:
-                _remove(context.folder, VERBS[VERBS.index(verb) :])
+                remove(context.folder, VERBS[VERBS.index(verb) :])
             if verb == only and force:
-                _remove(context.folder, (verb,))
+                remove(context.folder, (verb,))
             _run_stage(context, verb, only=only)
-            if verb == only:
+            if verb in (only, until):
                 break
     return context.folder
 
@@ -185,7 +199,7 @@ def _prepare_cases(context: Context, *, redo: bool) -> None:
     plan = Plan(CASES, recipe_part(context.recipe, CASES), read, context.recipe.seed)
     made = made_of(folder.root)
     if made is not None and redo:
-        _remove_all(folder, plan)
+        remove_all(folder, plan)
         made = None
     if made is not None:
         check_same(folder.root, made.plan, plan, redo="--force")
@@ -206,20 +220,22 @@ def _prepare_cases(context: Context, *, redo: bool) -> None:
 def _run_stage(context: Context, verb: str, *, only: str) -> None:
     """Skip, run or resume one stage; with ``only``, every other one must be finished already."""
     folder, module = context.folder.stage(verb), stage_module(verb)
+    called = f"{verb}: round {context.folder.round}" if context.folder.round else verb
     plan = Plan(verb, recipe_part(context.recipe, verb), module.inputs(context), context.recipe.seed)
     made = made_of(folder)
     if made is not None:
+        rounds.refuse_other_kind(folder, made.plan, plan)
         check_same(folder, made.plan, plan, redo=f"--from {verb} or --force")
     if made is not None and made.finished:
         if only in ("", verb):
-            say(f"{verb}: finished before (took {made.seconds:.0f} s), skipped")
+            say(f"{called}: finished before (took {made.seconds:.0f} s), skipped")
         return
     if only not in ("", verb):
         raise StoreError(
             f"{folder}: {only} needs {verb}, which has not finished. "
             f"Run `driftbound {verb}` first, or `driftbound run` without --only."
         )
-    say(f"{verb}: {'goes on' if made is not None else 'starts'}")
+    say(f"{called}: {'goes on' if made is not None else 'starts'}")
     spent = made.seconds if made is not None else 0.0
     plan.write(folder, seconds=spent)
     started = time.monotonic()
@@ -234,7 +250,7 @@ def _run_stage(context: Context, verb: str, *, only: str) -> None:
         raise
     seconds = round(spent + time.monotonic() - started, 3)
     _finish(folder, plan, _hashes(folder), {**facts, "seconds": seconds}, sensitivity_of(context, verb))
-    say(f"{verb}: done in {seconds:.0f} s")
+    say(f"{called}: done in {seconds:.0f} s")
 
 
 def _finish(
@@ -263,33 +279,3 @@ def _hashes(folder: Path) -> dict[str, str]:
     """Content hash of every file that the stage left, by path within its folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
     return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
-
-
-def _remove(folder: RunFolder, verbs: tuple[str, ...]) -> None:
-    """What these stages have made, but for the teachers' answers: they were paid for, and stay."""
-    for verb in verbs:
-        if not folder.streams.exists() or folder.streams.parent != folder.stage(verb):
-            _drop(folder.stage(verb))
-            continue
-        for path in folder.stage(verb).iterdir():
-            if not path.name.startswith(STREAMS):
-                path.unlink()
-
-
-def _remove_all(folder: RunFolder, plan: Plan) -> None:
-    """Everything that a run makes; at no moment does the folder look like one that is no run."""
-    _remove(folder, VERBS)
-    plan.write(folder.root, seconds=0.0)
-    (folder.root / "manifest.json").unlink(missing_ok=True)
-    folder.cases.unlink(missing_ok=True)
-    _drop(folder.root / "images")
-
-
-def _drop(path: Path) -> None:
-    """Remove a folder so that, killed half-way, it does not pass for a finished one."""
-    doomed = path.with_name(f".{path.name}.removed")
-    if doomed.exists():
-        shutil.rmtree(doomed)
-    if path.exists():
-        path.rename(doomed)
-        shutil.rmtree(doomed)

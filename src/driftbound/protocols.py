@@ -32,6 +32,12 @@ class Domain(Protocol):
     def merge_question(self, case: Case, answers: Sequence[str]) -> str:
         """The text that asks the student for one consensus of several anonymous answers."""
 
+    def guided_question(self, case: Case, answers: Sequence[str], believed: Sequence[str]) -> str:
+        """As ``merge_question``, with what is believed of the case, a line each ("Edema: present 90 %")."""
+
+    def refine_question(self, case: Case, answers: Sequence[str], draft: str, lacking: Sequence[str]) -> str:
+        """As ``merge_question``, with a draft of the consensus and what it lacks, a few words each."""
+
     def claims(self, text: str) -> list[Claim]:
         """What a free text asserts, in order of the text."""
 
@@ -43,11 +49,25 @@ class Domain(Protocol):
         """Whether a text declines to answer."""
 
     def mentions_sources(self, text: str) -> bool:
-        """Whether a text speaks of the answers that ``merge_question`` showed: no consensus may."""
+        """Whether a text speaks of the answers, or the draft, that a question for a consensus showed: no
+        consensus may."""
 
     def scripted_server(self, cases: Path) -> list[str] | None:
         """Command that serves this domain's scripted teachers on loopback and prints its base
         URL as first line; ``None`` where the field has no scripted teachers."""
+
+
+@runtime_checkable
+class SignReader(Protocol):
+    """What a ``Domain`` has besides where a textbook leads from visible signs to findings."""
+
+    @property
+    def sign_question(self) -> str:
+        """Asks for the signs in an image, and for no finding."""
+
+    def from_signs(self, text: str) -> dict[str, str] | None:
+        """Stances (as ``Domain.render`` takes them) that an answer to ``sign_question`` means by a fixed
+        rule; ``None`` where it states no sign."""
 
 
 @runtime_checkable
@@ -74,15 +94,32 @@ class Policy(Protocol):
     """A model in process: it generates and scores."""
 
     def generate(
-        self, questions: Sequence[str], images: Sequence[Sequence[Path]], *, max_new_tokens: int
+        self,
+        questions: Sequence[str],
+        images: Sequence[Sequence[Path]],
+        *,
+        max_new_tokens: int,
+        temperature: float | Sequence[float] = 0.0,
+        seeds: Sequence[int] | None = None,
     ) -> list[tuple[str, bool]]:
-        """Greedy answers, one per question, without end token; each with whether it came to its end by
-        itself (``False`` where ``max_new_tokens`` cut it off)."""
+        """Answers, one per question, without end token; each with whether it came to its end by itself
+        (``False`` where ``max_new_tokens`` cut it off). Temperature (of all, or of each) 0 is greedy; else
+        an answer is drawn by its seed."""
 
     def score(
         self, questions: Sequence[str], images: Sequence[Sequence[Path]], answers: Sequence[str]
     ) -> list[float]:
         """Sum of the answer tokens' log-probabilities, in nats, end token included."""
+
+
+@runtime_checkable
+class Featured(Protocol):
+    """A model in process that shows what it makes of a question before it answers."""
+
+    def features(
+        self, questions: Sequence[str], images: Sequence[Sequence[Path]], *, batch_size: int
+    ) -> "NDArray[np.float32]":
+        """Hidden features (n, D) of n questions."""
 
 
 @runtime_checkable
@@ -103,7 +140,7 @@ class Sampler(Protocol):
         images: Sequence[Sequence[Path | bytes]],
         *,
         max_new_tokens: int,
-        temperature: float = 0.0,
+        temperature: float | Sequence[float] = 0.0,
         top_p: float = 1.0,
         seeds: Sequence[int] | None = None,
         logprobs: int | None = None,

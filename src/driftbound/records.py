@@ -52,6 +52,16 @@ class ClaimStatus(StrEnum):
     UNDECIDED = "undecided"
 
 
+class Standing(StrEnum):
+    """How a stretch of a teacher's text stands to the consensus; each kind has a token weight."""
+
+    CONFLICTING = "conflicting"  # a claim that the consensus contradicts
+    AGREED = "agreed"  # a claim that the consensus makes too
+    UNDECIDED = "undecided"  # a claim that the consensus leaves open, or a hedge
+    SILENT = "silent"  # text that claims nothing
+    END = "end"  # the end token
+
+
 SPLITS = ("train", "validation", "test", "test_scanner")
 
 
@@ -171,6 +181,21 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Belief:
+    """What ``measure`` believes of one claim slot (finding, attribute) of a case."""
+
+    values: Mapping[str, float]
+    """Probability of each value; empty where nothing was learnt of the slot."""
+    decided: str
+    """The value that the votes together decide; empty: left open."""
+    votes: Mapping[str, str]
+    """Teacher -> value, ``uncertain``, ``omitted`` or ``refused``."""
+    wrong: Mapping[str, float]
+    """Teacher that names a value -> chance that it is wrong, by the votes of the other lineages alone;
+    ``nan`` where no other lineage voted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Negative:
     """One teacher's trajectory as the consensus's rival in a group."""
 
@@ -181,6 +206,8 @@ class Negative:
     weight: float = 1.0
     spans: tuple[tuple[int, int, float], ...] = ()
     """``(start, end, weight)`` in code points; empty: every token counts fully."""
+    end_weight: float = 1.0
+    """Of the end token, where there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +219,10 @@ class Group:
     consensus: str
     negatives: tuple[Negative, ...]
     """One per teacher, in the recipe's order: a column is a teacher."""
+    spans: tuple[tuple[int, int, float], ...] = ()
+    """Of the consensus, as a negative's: how much its claims count; empty: every token counts fully."""
+    support: float = float("nan")
+    """What the gate says of the consensus, 0 to 1; ``nan`` where nothing was measured to judge it by."""
 
     @property
     def usable(self) -> bool:

@@ -159,8 +159,8 @@ class TeacherConfig(Table):
         return self
 
 
-class ReaderConfig(Table):
-    """A model behind an OpenAI-compatible endpoint that reads claims out of free text (docs/measure.md)."""
+class ModelConfig(Table):
+    """A model behind an OpenAI-compatible endpoint that does some work for the run, beside the teachers."""
 
     model: str = Field(min_length=1)
     vendor: str = ""
@@ -174,6 +174,21 @@ class ReaderConfig(Table):
     concurrency: int = Field(8, ge=1)
     """Requests in flight."""
     requests_per_minute: int | None = Field(None, ge=1)
+
+
+class ReaderConfig(ModelConfig):
+    """A model that reads claims out of free text (docs/measure.md)."""
+
+
+class WriterConfig(ModelConfig):
+    """A model that writes the consensus: a judge, or the student behind a server (docs/consensus.md)."""
+
+    timeout_s: float = Field(120.0, gt=0)
+    retries: int = Field(3, ge=0)
+
+
+CONNECTION = tuple(name for name in WriterConfig.model_fields if name != "model")
+"""Keys of a writer that say how it is reached, not who it is."""
 
 
 class RepeatsConfig(Table):

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+CUT = frozenset({"length", "max_tokens", "model_length"})
+"""Finish reasons with which vendors say that the answer was cut off."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:

@@ -20,6 +20,8 @@ CONSENSUS = "consensus"
 MAJORITY = "baseline:majority"
 ALWAYS_PRIOR = "baseline:always_prior"
 SHUFFLED = "baseline:bootstrapped_images_shuffled"
+ALIGNED_SHUFFLED = "baseline:aligned_images_shuffled"
+SIGNS = "baseline:signs"
 STUDENTS = ("base", "bootstrapped", "aligned")
 """Rows ``student:<name>``; those of the teachers are ``teacher:<name>``."""
 
@@ -28,6 +30,8 @@ _NOTES = {
     MAJORITY: "uses teachers at test time",
     ALWAYS_PRIOR: "gives the answer that is more frequent on these very cases; sees no image",
     SHUFFLED: "the bootstrapped student, shown other patients' images",
+    ALIGNED_SHUFFLED: "the aligned student, shown other patients' images",
+    SIGNS: "the base's eye with a textbook rule from signs to findings; no teacher",
 }
 
 

@@ -1,4 +1,4 @@
-"""Scoring of answers against truth: presence per finding, side, refusals; intervals over patients."""
+"""Scoring of answers against truth: presence per finding, F1, side, refusals; intervals over patients."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -46,6 +46,8 @@ class Rates:
     specificity: Sampled
     balanced: Sampled
     """Mean of sensitivity and specificity; ``nan`` where truth has one class only."""
+    f1: Sampled
+    """2 TP / (2 TP + FP + FN); ``nan`` where neither truth nor any answer has the finding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,9 @@ class RowScore:
     answered: Rates
     """As ``rates``, without refusals and missing answers."""
     side_accuracy: Estimate
+    """Of the sided findings that are truly present and asserted: whose side is right; naming none is not."""
+    wrong_side: Estimate
+    """Of those of them that are asserted with a side: whose side is another one."""
     parsable: float
 
 
@@ -93,21 +98,22 @@ def score(graded: Sequence[Graded], key: Key, resamples: Resamples) -> RowScore:
     """Score one row: n graded answers in the order of the key's cases.
 
     Omitted and uncertain count as absent. A refusal is wrong on every finding: a false negative
-    where truth has it, a false positive where not. ``side_accuracy`` is the share of the sided
-    findings that are truly present and asserted whose side is right (naming none is not right).
+    where truth has it, a false positive where not.
     """
     answered = np.array([one.stances is not None for one in graded])[:, None]
     said = [one.stances or {} for one in graded]
     shape = key.present.shape
     asserted = np.array([[s.get(f) in _ASSERTING for f in key.findings] for s in said]).reshape(shape)
     right = answered & (asserted == key.present)
+    side_accuracy, wrong_side = _sides(said, asserted, key, resamples)
     return RowScore(
         right=right,
         counts=_confusion(right, key),
         rates=_rates(right, key, resamples),
         prevalence=_share(key.present & key.scored, key.scored),
         answered=_rates(right, replace(key, scored=key.scored & answered), resamples),
-        side_accuracy=_side_accuracy(said, asserted, key, resamples),
+        side_accuracy=side_accuracy,
+        wrong_side=wrong_side,
         parsable=float(np.mean([one.parsable for one in graded])) if graded else float("nan"),
     )
 
@@ -150,7 +156,19 @@ def _rates(right: Bools, key: Key, resamples: Resamples) -> Rates:
     balanced = Sampled(
         (sensitivity.point + specificity.point) / 2, (sensitivity.drawn + specificity.drawn) / 2
     )
-    return Rates(accuracy=accuracy, sensitivity=sensitivity, specificity=specificity, balanced=balanced)
+    return Rates(
+        accuracy=accuracy,
+        sensitivity=sensitivity,
+        specificity=specificity,
+        balanced=balanced,
+        f1=_f1(right, key, resamples),
+    )
+
+
+def _f1(right: Bools, key: Key, resamples: Resamples) -> Sampled:
+    hits = (right & key.present & key.scored).astype(np.float64)
+    wrong = (~right & key.scored).astype(np.float64)  # false positives and false negatives
+    return ratios(2 * hits, 2 * hits + wrong, resamples)
 
 
 def _confusion(right: Bools, key: Key) -> NDArray[np.int64]:
@@ -163,17 +181,21 @@ def _confusion(right: Bools, key: Key) -> NDArray[np.int64]:
     return np.stack([(cell & key.scored).sum(axis=0) for cell in cells], axis=1)
 
 
-def _side_accuracy(
+def _sides(
     said: Sequence[Mapping[str, str]], asserted: Bools, key: Key, resamples: Resamples
-) -> Estimate:
+) -> tuple[Estimate, Estimate]:
+    """Side accuracy and wrong-side rate."""
     number = {side: n for n, side in enumerate(SIDES)}
     named = np.array([[number.get(s.get(f, ""), -1) for f in key.findings] for s in said]).reshape(
         key.sides.shape
     )
     asked = asserted & (key.sides >= 0) & key.scored
-    right = (asked & (named == key.sides)).sum(axis=1, keepdims=True).astype(np.float64)
-    share = ratios(right, asked.sum(axis=1, keepdims=True).astype(np.float64), resamples)
-    return estimate(float(share.point[0]), share.drawn[:, 0])
+    told = asked & (named >= 0)
+    tops = np.stack([(asked & (named == key.sides)).sum(1), (told & (named != key.sides)).sum(1)], axis=1)
+    bottoms = np.stack([asked.sum(1), told.sum(1)], axis=1)
+    share = ratios(tops.astype(np.float64), bottoms.astype(np.float64), resamples)
+    right, wrong = (estimate(float(share.point[r]), share.drawn[:, r]) for r in range(2))
+    return right, wrong
 
 
 def _share(part: Bools, whole: Bools) -> NDArray[np.float64]:

@@ -3,45 +3,66 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from driftbound.evaluation.answers import MAJORITY, SHUFFLED
+import numpy as np
+
+from driftbound.evaluation.answers import ALIGNED_SHUFFLED, ALWAYS_PRIOR, CONSENSUS, MAJORITY, SHUFFLED, SIGNS
 from driftbound.evaluation.classification import Rates, RowScore, best
+from driftbound.evaluation.ranks import ranks
 from driftbound.records import Estimate
 from driftbound.statistics.intervals import Sampled, difference, estimate, mean_of, plain, plain_estimate
+
+_ALIGNED = "student:aligned"
+_COMPARED = (
+    (_ALIGNED, "student:bootstrapped"),
+    (_ALIGNED, MAJORITY),
+    (_ALIGNED, CONSENSUS),
+    (_ALIGNED, ALIGNED_SHUFFLED),
+    (ALIGNED_SHUFFLED, ALWAYS_PRIOR),
+    (_ALIGNED, SIGNS),
+)
+"""Pairs of rows, the one minus the other; a pair of which one is missing is left out."""
 
 
 def split_tables(
     rows: Mapping[str, RowScore],
+    facts: Mapping[str, Mapping[str, Estimate]],
     notes: Mapping[str, str],
     findings: Sequence[str],
     headline: Sequence[str],
 ) -> dict[str, Any]:
-    """Everything about one split: rows by kind, paired comparisons, and which teacher leads.
+    """Everything about one split: rows by kind, paired comparisons, ranks, and which teacher leads.
 
-    ``best_teacher`` has the highest balanced accuracy on these cases. ``one_class`` lists findings
-    of which truth holds one class only: they have no balanced accuracy and no part in its means.
+    ``facts`` are what ``facts.estimates`` says of each row. ``best_teacher`` has the highest balanced
+    accuracy on these cases. ``one_class`` lists findings of which truth holds one class only: they have no
+    balanced accuracy and no part in its means.
     """
     lead = [findings.index(name) for name in headline]
-    tables = {name: table(row, findings, headline, notes[name]) for name, row in rows.items()}
+    tables = {
+        name: table(row, findings, headline, notes[name])
+        | {fact: plain_estimate(value) for fact, value in facts[name].items()}
+        for name, row in rows.items()
+    }
     teachers = {name.partition(":")[2]: row for name, row in rows.items() if name.startswith("teacher:")}
+    students = {name.partition(":")[2]: row for name, row in rows.items() if name.startswith("student:")}
     leader = best(teachers, lead)
-    against = {
-        "aligned_minus_bootstrapped": rows["student:bootstrapped"],
-        "aligned_minus_majority": rows[MAJORITY],
+    pairs = {
+        f"{_short(one)}_minus_{_short(other)}": (rows[one], rows[other])
+        for one, other in _COMPARED
+        if one in rows and other in rows
     }
     if leader is not None:
-        against["aligned_minus_best_teacher"] = teachers[leader]
+        pairs["aligned_minus_best_teacher"] = rows[_ALIGNED], teachers[leader]
     baselines = _of_kind("baseline", tables)
-    if SHUFFLED not in rows:
+    for shuffled in (name for name in (SHUFFLED, ALIGNED_SHUFFLED) if name not in rows):
         empty = _blank(tables[MAJORITY]) | {"note": "not possible: the images of one patient only"}
-        baselines[SHUFFLED.partition(":")[2]] = empty
+        baselines[_short(shuffled)] = empty
     return {
         "teachers": _of_kind("teacher", tables),
         "students": _of_kind("student", tables),
-        "consensus": tables["consensus"],
+        "consensus": tables[CONSENSUS],
         "baselines": baselines,
-        "comparisons": {
-            name: comparison(rows["student:aligned"], other, lead) for name, other in against.items()
-        },
+        "comparisons": {name: comparison(*pair, lead) for name, pair in pairs.items()},
+        "ranks": {name: ranks(row, teachers, findings) for name, row in students.items()},
         "best_teacher": leader,
         "one_class": [name for f, name in enumerate(findings) if not 0 < rows[MAJORITY].prevalence[f] < 1],
     }
@@ -59,6 +80,7 @@ def table(row: RowScore, findings: Sequence[str], headline: Sequence[str], note:
                 "balanced_accuracy": plain_estimate(_column(row.rates.balanced, f)),
                 "sensitivity": plain(row.rates.sensitivity.point[f]),
                 "specificity": plain(row.rates.specificity.point[f]),
+                "f1": plain_estimate(_column(row.rates.f1, f)),
                 "prevalence": plain(row.prevalence[f]),
             }
             for f, name in enumerate(findings)
@@ -66,6 +88,7 @@ def table(row: RowScore, findings: Sequence[str], headline: Sequence[str], note:
         "mean_14": _means(row.rates, every),
         "answered_only": _means(row.answered, lead),
         "side_accuracy": plain_estimate(row.side_accuracy),
+        "wrong_side_rate": plain_estimate(row.wrong_side),
         "parsable": plain(row.parsable),
         "note": note,
     }
@@ -76,6 +99,7 @@ def comparison(one: RowScore, other: RowScore, columns: Sequence[int]) -> dict[s
     return {
         "accuracy": plain_estimate(_difference(one.rates.accuracy, other.rates.accuracy, columns)),
         "balanced_accuracy": plain_estimate(_difference(one.rates.balanced, other.rates.balanced, columns)),
+        "macro_f1": plain_estimate(_difference(one.rates.f1, other.rates.f1, columns)),
     }
 
 
@@ -87,6 +111,7 @@ def score_rows(scores: Mapping[str, RowScore], findings: Sequence[str], split: s
             tp, fp, tn, fn = (int(n) for n in row.counts[f])
             accuracy = _column(row.rates.accuracy, f)
             balanced = _column(row.rates.balanced, f)
+            f1 = _column(row.rates.f1, f)
             rows.append(
                 {
                     "row": name,
@@ -104,6 +129,9 @@ def score_rows(scores: Mapping[str, RowScore], findings: Sequence[str], split: s
                     "balanced_accuracy_high": balanced.high,
                     "sensitivity": float(row.rates.sensitivity.point[f]),
                     "specificity": float(row.rates.specificity.point[f]),
+                    "f1": f1.mean,
+                    "f1_low": f1.low,
+                    "f1_high": f1.high,
                     "prevalence": float(row.prevalence[f]),
                 }
             )
@@ -114,6 +142,8 @@ def _means(rates: Rates, columns: Sequence[int]) -> dict[str, Any]:
     return {
         "accuracy": plain_estimate(_column(mean_of(rates.accuracy, columns), 0)),
         "balanced_accuracy": plain_estimate(_column(mean_of(rates.balanced, columns), 0)),
+        "macro_f1": plain_estimate(_column(mean_of(rates.f1, columns), 0)),
+        "macro_f1_findings": int((~np.isnan(rates.f1.point[list(columns)])).sum()),
     }
 
 
@@ -123,6 +153,10 @@ def _column(sampled: Sampled, column: int) -> Estimate:
 
 def _difference(one: Sampled, other: Sampled, columns: Sequence[int]) -> Estimate:
     return difference(mean_of(one, columns), mean_of(other, columns))
+
+
+def _short(row: str) -> str:
+    return row.rpartition(":")[2]
 
 
 def _of_kind(kind: str, tables: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 import hashlib
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -34,7 +35,9 @@ class Candidate:
     """False for a text that was cut: it never gets an end token."""
     log_weight: float = 0.0
     spans: tuple[tuple[int, int, float], ...] = ()
-    """``(start, end, weight)`` in code points: weights of the tokens that overlap; others weigh 1."""
+    """``(start, end, weight)`` in code points; a later one goes before an earlier. Other text weighs 1."""
+    end_weight: float = 1.0
+    """Of the end token, where there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,8 @@ class MultiStreamCollator:
     """Whose answers the columns hold, for messages."""
     first_is_whole: bool = False
     """Whether column 0, as a consensus, must never be cut."""
+    common_length: bool = False
+    """Whether of each answer of an example only as many tokens count as its shortest answer has."""
     image_tokens: frozenset[int] = frozenset()
     """Tokens that no question and no answer may contain; the processor's own are always among them."""
 
@@ -101,6 +106,7 @@ class MultiStreamCollator:
                 valid[b, c] = True
                 log_weights[b, c] = candidate.log_weight
                 answers.append(Answer(ids[:room], weights[:room], slot=b * valid.shape[1] + c))
+            answers = of_common_length(answers) if self.common_length else answers
             segments += segments_of(prefix, b, answers, self.row_tokens)
         rows = rows_of(segments, self.row_tokens)
         own = [self.positions(prompt) for prompt in prompts] if self.positions else []
@@ -173,14 +179,11 @@ class MultiStreamCollator:
         whose = self.columns[column] if self.columns else f"column {column}"
         where = f"case {example.case_id}: the answer of {whose}"
         self._refuse_image_tokens(ids, where, TrainingError)
-        weights = [1.0] * len(ids)
-        for start, end, weight in candidate.spans:
-            for t, (begin, stop) in enumerate(encoded["offset_mapping"]):
-                if begin < end and start < stop:
-                    weights[t] = weight
+        offsets = encoded["offset_mapping"] if candidate.spans else ()
+        weights = token_weights(candidate.text, offsets, candidate.spans) if offsets else [1.0] * len(ids)
         if candidate.ended:
             ids.append(tokenizer.eos_token_id)
-            weights.append(1.0)
+            weights.append(candidate.end_weight)
         if not ids:
             raise TrainingError(f"{where} has no token and cannot be scored. Mark it as empty.")
         return ids, weights
@@ -195,6 +198,43 @@ class MultiStreamCollator:
                 f"{where} contains the image token {self.processor.tokenizer.decode([found])}, which the "
                 "student would take for an image. Take it out of the text or leave the case out."
             )
+
+
+def of_common_length(answers: Sequence[Answer]) -> list[Answer]:
+    """The answers, each with weight 0 on the tokens beyond the number that the shortest one has."""
+    least = min((len(answer.ids) for answer in answers), default=0)
+    return [
+        replace(answer, weights=[*answer.weights[:least], *[0.0] * (len(answer.ids) - least)])
+        for answer in answers
+    ]
+
+
+def token_weights(
+    text: str, offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int, float]]
+) -> list[float]:
+    """The weight of each token of a text, from the weights of its characters.
+
+    ``offsets``: (start, end) of each token in code points. A character weighs what its span says, outside
+    of all spans 1. A token takes the weight that most of its characters have; of two with as many, the one
+    that comes later. White space at a token's edges does not count: byte-level tokens begin with the space
+    before a word, or end with a line break, which belong to neither claim beside them. It counts where a
+    token is nothing else. A token without characters weighs 1.
+
+    >>> token_weights("no edema", [(0, 2), (2, 8)], [(0, 2, 0.5), (3, 8, 0.0)])
+    [0.5, 0.0]
+    """
+    each = [1.0] * len(text)
+    for start, end, weight in spans:
+        each[start:end] = [weight] * (min(end, len(text)) - start)
+    found = []
+    for begin, stop in offsets:
+        said = text[begin:stop]
+        if said.strip():
+            begin, stop = begin + len(said) - len(said.lstrip()), begin + len(said.rstrip())
+        last = {weight: at for at, weight in enumerate(each[begin:stop])}
+        counts = Counter(each[begin:stop])
+        found.append(max(counts, key=lambda weight: (counts[weight], last[weight]), default=1.0))
+    return found
 
 
 def encode_prompts(

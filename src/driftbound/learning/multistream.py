@@ -17,7 +17,7 @@ from driftbound.errors import StoreError, TrainingError, boundary
 from driftbound.learning import models, processes
 from driftbound.learning.card import model_card, settings_of
 from driftbound.learning.families import collator_for
-from driftbound.learning.goals import Alignment
+from driftbound.learning.goals import SFT, preference
 from driftbound.learning.merging import merged
 from driftbound.learning.multistream_config import MultiStreamConfig
 from driftbound.learning.multistream_files import refuse_hub, sensitivity_of, stored, trained
@@ -36,9 +36,10 @@ class MultiStreamTrainer(GroupTrainer):
     """Trains a model to prefer ``chosen`` over all of ``rejected`` at once (arXiv 2510.04142).
 
     Rows have ``prompt``, ``chosen``, ``rejected`` (a list), ``images`` and, where wanted,
-    ``rejected_weights`` and ``rejected_spans``; see ``docs/trainer.md``. The reference is ``ref_model``,
-    else the model as it is given (with ``peft_config``: without the adapter); its log-probabilities are
-    computed here, once, and stored. Raises ``CaseError`` naming a row that cannot be used.
+    ``rejected_weights``, ``rejected_spans``, ``rejected_end_weights`` and ``chosen_spans``; see
+    ``docs/trainer.md``. The reference is ``ref_model``, else the model as it is given (with
+    ``peft_config``: without the adapter); its log-probabilities are computed here, once, and stored.
+    Raises ``CaseError`` naming a row that cannot be used.
     """
 
     control: Any
@@ -60,7 +61,7 @@ class MultiStreamTrainer(GroupTrainer):
         optimizers: tuple[Any, Any] = (None, None),
     ) -> None:
         args = MultiStreamConfig() if args is None else args
-        self.width = 0
+        self.width, self._alone = 0, args.objective == SFT
         train = None if train_dataset is None else self._rows(train_dataset, "train_dataset")
         self.width = train.width if train is not None else 0
         if isinstance(eval_dataset, dict):
@@ -79,15 +80,15 @@ class MultiStreamTrainer(GroupTrainer):
             AlignConfig(**{name: getattr(args, name) for name in _HOW_ROWS_ARE_LAID}),
             "MultiStreamTrainer",
         )
-        self._collate.first_is_whole = True
+        self._collate.first_is_whole, self._collate.common_length = True, args.common_length
         self._ref = None if ref_model is None else resolve(ref_model, processing_class, args, init)[0]
         if peft_config is not None or not tower_is_trained(model):
             keep_features(model, args.tower_cache_mb)
         watched = evals.values() if isinstance(evals, dict) else [evals]
-        self._refer(args, model if self._ref is None else self._ref, train, *watched)
+        plain = self._refer(args, model if self._ref is None else self._ref, train, *watched)
         floor = -math.inf
-        if train is not None and args.floor is not None:
-            floor = logp_at_start(self._collate, train) + args.floor
+        if train is not None and args.floor is not None and not self._alone:
+            floor = logp_at_start(self._collate, train, plain) + args.floor
         set_seed(args.seed)
         self.adapted = peft_config is not None
         model = adapt(model, peft_config) if self.adapted else model
@@ -102,28 +103,24 @@ class MultiStreamTrainer(GroupTrainer):
             processing_class=processing_class,
             callbacks=callbacks,
             optimizers=optimizers,
-            objective=self._preference(args),
+            objective=preference(args, tuple(str(k) for k in range(1, self.width))),
             floor=floor,
         )
 
-    def _preference(self, args: MultiStreamConfig) -> Alignment:
-        return Alignment(
-            objective=args.objective,
-            beta=args.beta,
-            anchor=args.anchor,
-            length_normalised=args.length_normalised,
-            teachers=tuple(str(k) for k in range(1, self.width)),
-        )
-
     def _rows(self, rows: Any, name: str) -> Rows:
-        return rows if isinstance(rows, Rows) else Rows(rows, name, width=self.width)
+        return rows if isinstance(rows, Rows) else Rows(rows, name, width=self.width, alone=self._alone)
 
-    def _refer(self, args: Any, reference: Any, *datasets: Rows | None) -> None:
-        """Reference log-probabilities of these rows, into the collator."""
+    def _refer(self, args: Any, reference: Any, *datasets: Rows | None) -> dict[str, float]:
+        """Reference log-probabilities of these rows, into the collator; returns the chosen answers' plain.
+
+        None where the chosen answer is learned alone.
+        """
+        if self._alone:
+            return {}
         path = Path(args.reference_path or Path(args.output_dir) / "reference.jsonl")
         with boundary(StoreError, f"writing {path}", then="Check disk space and permissions."):
             path.parent.mkdir(parents=True, exist_ok=True)
-        before = self._collate.reference
+        before, plain = self._collate.reference, dict[str, float]()
         self._collate.reference = {}
         identity = identity_of(reference, self._collate, args.bf16, args.fp16)
         for rows in datasets:
@@ -136,8 +133,10 @@ class MultiStreamTrainer(GroupTrainer):
                     path=path,
                     identity=identity,
                     arithmetic=self._arithmetic,
+                    plain=plain,
                 )
         self._collate.reference = before
+        return plain
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """As ``Trainer``; features of a frozen tower are forgotten at the end."""
@@ -186,7 +185,7 @@ class MultiStreamTrainer(GroupTrainer):
 
     def _late(self, rows: Any, name: str) -> Rows:
         """Rows given only now, where the reference is still at hand."""
-        if self._ref is None and not self.adapted and self.state.global_step:
+        if self._ref is None and not self.adapted and self.state.global_step and not self._alone:
             raise TrainingError(
                 "the reference has been trained away. Give these rows as eval_dataset from the start, "
                 "or give a ref_model."

@@ -9,7 +9,7 @@ from transformers import TrainingArguments
 
 from driftbound.errors import ConfigError
 from driftbound.learning import models
-from driftbound.learning.goals import LOSSES
+from driftbound.learning.goals import LOSSES, SFT
 
 ATTENTIONS = ("branches", "flex")
 
@@ -21,9 +21,14 @@ class MultiStreamConfig(TrainingArguments):
     ``per_device_train_batch_size`` counts rows, each with all its answers.
     """
 
-    objective: str = field(default="plackett_luce", metadata={"help": "plackett_luce or pairwise."})
+    objective: str = field(default="plackett_luce", metadata={"help": "plackett_luce, pairwise or sft."})
     beta: float = field(default=0.1, metadata={"help": "How closely the reference is kept to."})
     anchor: float = field(default=0.0, metadata={"help": "Weight of the chosen answer's NLL per token."})
+    nca: float = field(default=0.0, metadata={"help": "Weight of NCA's absolute term."})
+    dpop: float = field(default=0.0, metadata={"help": "Weight of DPOP's floor under the chosen answer."})
+    common_length: bool = field(
+        default=False, metadata={"help": "Only as many tokens of each answer count as the shortest has."}
+    )
     length_normalised: bool = field(default=False, metadata={"help": "Log-ratios per token."})
     max_length: int = field(default=1024, metadata={"help": "Tokens of prompt, images and one answer."})
     row_tokens: int = field(
@@ -63,12 +68,19 @@ class MultiStreamConfig(TrainingArguments):
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False
         stage = getattr(self.deepspeed_plugin, "zero_stage", 0)
+        known = (*LOSSES, SFT)
+        dead = [name for name in ("nca", "dpop", "common_length") if getattr(self, name)]
         wrong = {
             "ZeRO-3 takes the model apart before its reference is known; use FSDP2 or ZeRO-2": stage == 3,
-            f"objective is {self.objective!r}; known: {', '.join(LOSSES)}": self.objective not in LOSSES,
+            f"objective is {self.objective!r}; known: {', '.join(known)}": self.objective not in known,
+            f"objective sft has no rejected answers; leave out {', '.join(dead)}": (
+                self.objective == SFT and bool(dead)
+            ),
             f"attention is {self.attention!r}; known: branches, flex": self.attention not in ATTENTIONS,
             f"beta is {self.beta}; it must be above 0": self.beta <= 0,
             f"anchor is {self.anchor}; it must be 0 or more": self.anchor < 0,
+            f"nca is {self.nca}; it must be 0 or more": self.nca < 0,
+            f"dpop is {self.dpop}; it must be 0 or more": self.dpop < 0,
             f"max_length is {self.max_length}; it must be 8 or more": self.max_length < 8,
             f"row_tokens is {self.row_tokens}; it must be 0 or more": self.row_tokens < 0,
             f"tower_cache_mb is {self.tower_cache_mb}; it must be 0 or more": self.tower_cache_mb < 0,

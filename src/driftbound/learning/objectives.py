@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid, softplus
 
 
 def implicit_rewards(logps: Tensor, reference_logps: Tensor, beta: float) -> Tensor:
@@ -49,6 +49,45 @@ def pairwise_loss(rewards: Tensor, valid: Tensor | None = None, log_weights: Ten
     rewards = _at_least_float32(rewards)
     terms = softplus(torch.where(weight > 0, rewards[:, 1:] - rewards[:, :1], 0.0))
     return (weight * terms).sum(1) / weight.sum(1).clamp_min(torch.finfo(weight.dtype).tiny)
+
+
+def with_floor(rewards: Tensor, weight: float) -> Tensor:
+    """Rewards (B, C) with that of the consensus lowered by ``weight`` times how far it is below zero.
+
+    DPOP (Smaug, arXiv 2402.13228): beta * (D_0 - weight * max(0, -D_0)) in place of beta * D_0. Inside a
+    preference loss it makes a consensus that falls below its reference cost more than a margin can win.
+    """
+    first = rewards[:, :1]
+    return torch.cat([first - weight * (-first).clamp_min(0), rewards[:, 1:]], dim=1)
+
+
+def absolute_term(rewards: Tensor, valid: Tensor | None = None, log_weights: Tensor | None = None) -> Tensor:
+    """NCA's loss with the consensus as the one good answer, (B,); arguments as of ``plackett_luce_loss``.
+
+        -log s(r_0) - 1/C [ log s(-r_0) + sum_k w_k log s(-r_k) ],    s the sigmoid, C the candidates there
+
+    (arXiv 2402.05369, with one-hot targets; C = 2: -log s(r_0) - 1/2 log s(-r_0) - 1/2 log s(-r_1).)
+    Its minimum depends on each reward alone, not on margins: it keeps the consensus from falling.
+    """
+    scores = _with_negatives(torch.zeros_like(rewards), valid, log_weights)
+    weight = scores.exp()
+    rewards = _at_least_float32(rewards)
+    there = weight > 0
+    down = weight * softplus(torch.where(there, rewards, 0.0))
+    return softplus(-rewards[:, 0]) + down.sum(1) / there.sum(1)
+
+
+def negative_shares(
+    rewards: Tensor, valid: Tensor, log_weights: Tensor | None = None, *, pairwise: bool = False
+) -> Tensor:
+    """How the pressure on the negatives is shared out among them, (B, K); sums to 1; without gradient.
+
+    That is the loss's derivative by each reward over their sum: w_k exp r_k, or, ``pairwise``,
+    w_k s(r_k - r_0). A group without a valid negative has zeros.
+    """
+    rewards = _at_least_float32(rewards.detach())
+    pull = logsigmoid(rewards - rewards[:, :1]) if pairwise else rewards
+    return torch.nan_to_num(_with_negatives(pull, valid, log_weights)[:, 1:].softmax(1), nan=0.0)
 
 
 def has_negative(valid: Tensor, log_weights: Tensor | None = None) -> Tensor:

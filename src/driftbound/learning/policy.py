@@ -24,7 +24,9 @@ from driftbound.learning.collator import (
     open_image,
 )
 from driftbound.learning.families import answer_types
+from driftbound.learning.features import hidden_features
 from driftbound.learning.logprobs import distributions, inner_of, score
+from driftbound.learning.prefix import lent, may_share, sharing
 from driftbound.learning.sampling import Steps
 from driftbound.learning.spelling import content, speller, vocabulary_of
 from driftbound.records import Completion, Tokens
@@ -37,7 +39,8 @@ Images: TypeAlias = "Sequence[Sequence[Picture | bytes]]"
 class LocalPolicy:
     """A checkpoint that answers and scores on this machine.
 
-    Implements ``protocols.Policy``, ``Sampler`` and ``Scorer``. Threads may share it; they take turns.
+    Implements ``protocols.Policy``, ``Sampler``, ``Scorer`` and ``Featured``. Threads may share it; they
+    take turns.
     """
 
     def __init__(self, student: models.Student, source: str = "") -> None:
@@ -80,7 +83,7 @@ class LocalPolicy:
         images: Images,
         *,
         max_new_tokens: int,
-        temperature: float = 0.0,
+        temperature: float | Sequence[float] = 0.0,
         top_p: float = 1.0,
         seeds: Sequence[int] | None = None,
     ) -> list[tuple[str, bool]]:
@@ -106,15 +109,16 @@ class LocalPolicy:
         images: Images,
         *,
         max_new_tokens: int,
-        temperature: float = 0.0,
+        temperature: float | Sequence[float] = 0.0,
         top_p: float = 1.0,
         seeds: Sequence[int] | None = None,
         logprobs: int | None = None,
     ) -> list[Completion]:
         """The same with counts and, where ``logprobs`` asks for so many alternatives, log-probabilities.
 
-        Temperature 0 is greedy; else each answer is drawn by its seed, whoever else is in the batch, as
-        exactly as the model's logits are the same in any batch. Log-probabilities are the model's own,
+        Temperature (of all, or of each) 0 is greedy; else each answer is drawn by its seed, whoever else is
+        in the batch, as exactly as the model's logits are the same in any batch. A prompt that stands there
+        more than once is read once (``prefix``). Log-probabilities are the model's own,
         before temperature, top-p and the checkpoint's generation settings. Raises ``ModelError``.
         """
         steps = Steps(len(questions), temperature=temperature, top_p=top_p, seeds=seeds, logprobs=logprobs)
@@ -183,17 +187,29 @@ class LocalPolicy:
                 )
             return distributions(self.model, send_to_device(collate([example]), self.model.device))
 
+    def features(self, questions: Sequence[str], images: Images, *, batch_size: int) -> NDArray[np.float32]:
+        """Last hidden state at each question's last prompt token, (n, D)."""
+        with self._busy:
+            student = models.Student(self.model, self.processor)
+            return hidden_features(student, questions, _pictures(images), batch_size=batch_size)
+
     def _generate(
         self, questions: Sequence[str], images: Images, limit: int, steps: Steps
     ) -> tuple[list[int], list[list[int]]]:
         """Each prompt's number of tokens, and the tokens behind it as far as its end token."""
         tokenizer = self.processor.tokenizer
+        first, whose = sharing(questions, images)
+        shared = len(first) < len(whose) and may_share(self.model)
+        if shared:
+            questions, images = [questions[row] for row in first], [images[row] for row in first]
         side, tokenizer.padding_side = tokenizer.padding_side, "left"
         try:
             batch = encode_prompts(self.processor, questions, _pictures(images))
         finally:
             tokenizer.padding_side = side
         batch = {name: value.to(self.model.device) for name, value in batch.items()}
+        if shared:
+            batch = lent(self.model, batch, whose)
         with steps.watching(inner_of(self.model)):
             tokens = self.model.generate(
                 **batch,

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -29,9 +29,12 @@ def reference_logps(
     path: Path,
     identity: str = "",
     arithmetic: Callable[[], AbstractContextManager[Any]] | None = None,
+    plain: dict[str, float] | None = None,
 ) -> dict[str, list[float]]:
     """Log-probability of every candidate under the frozen ``model``, by case; 0 where there is none.
 
+    Tokens are weighed as in the training, so that a reward is the weighted sum of its tokens' log-ratios;
+    ``plain`` is filled with what column 0 has without weights, by which a fall is judged.
     One line per batch in ``path``: a line that is there is not computed again, and batches are cut the
     same way each time, so that a resumed pass gives the same numbers. Processes share the batches out;
     each has a file of its own beside ``path``, all are read, whoever wrote them, and all numbers are
@@ -56,14 +59,17 @@ def reference_logps(
                 chunk = examples[n : n + batch_size]
                 batch = send_to_device(collate(chunk), model.device)
                 with within():
-                    values = score(model, batch).logps.tolist()
-                logps = {e.case_id: v for e, v in zip(chunk, values, strict=True)}
-                out.write(json.dumps({"key": keys[n], "logps": logps}) + "\n")
+                    scores = score(model, batch)
+                logps = {e.case_id: v for e, v in zip(chunk, scores.logps.tolist(), strict=True)}
+                first = {e.case_id: v for e, v in zip(chunk, scores.plain[:, 0].tolist(), strict=True)}
+                out.write(json.dumps({"key": keys[n], "logps": logps, "plain": first}) + "\n")
                 out.flush()
                 advance(batch_size)
         processes.wait()
         done = _read(path)
-    return {case: logps for key in keys.values() for case, logps in done[key].items()}
+    if plain is not None:
+        plain |= {case: logp for key in keys.values() for case, logp in done[key]["plain"].items()}
+    return {case: logps for key in keys.values() for case, logps in done[key]["logps"].items()}
 
 
 @torch.no_grad()
@@ -76,17 +82,18 @@ def identity_of(model: Any, collate: MultiStreamCollator, *settings: object) -> 
     for name, p in model.named_parameters():
         norm = torch.linalg.vector_norm(p, dtype=torch.float64) if p.is_floating_point() else 0.0
         weights.append((name, tuple(p.shape), f"{p.sum(dtype=torch.float64):.7g}", f"{norm:.9g}"))
-    template, lengths = collate.processor.chat_template, (collate.max_length, collate.row_tokens)
+    template = collate.processor.chat_template
+    lengths = (collate.max_length, collate.row_tokens, *["common"] * collate.common_length)
     return hashlib.sha256(repr((weights, template, lengths, settings)).encode()).hexdigest()
 
 
-def logp_at_start(collate: MultiStreamCollator, rows: Sequence[Example]) -> float:
-    """Mean log p(chosen) per token under the reference; says how many answers are cut."""
+def logp_at_start(collate: MultiStreamCollator, rows: Sequence[Example], plain: Mapping[str, float]) -> float:
+    """Mean log p(chosen) per token under the reference, ``plain`` by row; says how many answers are cut."""
     total, tokens, cut = 0.0, 0, 0
     with bar("measuring answers", len(rows)) as advance:
         for example in rows:
             lengths, room = collate.answer_tokens(example), collate.room(example)
-            total += collate.reference[example.case_id][0]
+            total += plain[example.case_id]
             tokens += min(lengths[0], room)
             cut += sum(length > room for length in lengths)
             advance()
@@ -109,11 +116,11 @@ def _name(image: Picture, by_content: bool) -> str:
         return pixels_of(image)
 
 
-def _read(path: Path) -> dict[str, dict[str, list[float]]]:
-    """Complete lines of all processes."""
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """Complete lines of all processes, by key: ``logps`` and ``plain``, each by case."""
     files = [path, *path.parent.glob(f"{path.stem}.rank*{path.suffix}")]
     lines = [line for file in files if file.exists() for line in file.read_text().splitlines(keepends=True)]
-    return {row["key"]: row["logps"] for row in (json.loads(line) for line in lines if line.endswith("\n"))}
+    return {row["key"]: row for row in (json.loads(line) for line in lines if line.endswith("\n"))}
 
 
 def _cut_off(path: Path) -> None:

@@ -11,6 +11,7 @@ from transformers import PrinterCallback, ProgressCallback
 from driftbound.config import AlignConfig
 from driftbound.errors import TrainingError
 from driftbound.learning import models, processes
+from driftbound.learning.goals import SFT
 from driftbound.learning.multistream import MultiStreamTrainer
 from driftbound.learning.multistream_config import MultiStreamConfig
 from driftbound.learning.multistream_files import last_complete
@@ -20,7 +21,7 @@ from driftbound.progress import bar
 from driftbound.store.exchange import strictest
 
 _SAME = (
-    *("objective", "beta", "anchor", "length_normalised", "floor"),
+    *("objective", "beta", "anchor", "nca", "dpop", "length_normalised", "common_length", "floor"),
     *("learning_rate", "weight_decay", "adam_beta2", "save_steps"),
     *("max_length", "row_tokens", "attention", "two_pass", "tower_cache_mb"),
 )
@@ -46,7 +47,7 @@ def train_on_rows(
     processes.join()
     if processes.count() > 1:
         raise TrainingError("align --groups runs in one process. Use MultiStreamTrainer for several.")
-    checked = Rows(rows, name, first=1)
+    checked = Rows(rows, name, first=1, alone=config.objective == SFT)
     student = models.load(base, for_training=True, dtype=config.weights)
     claim()
     args = MultiStreamConfig(

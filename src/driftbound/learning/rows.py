@@ -17,10 +17,11 @@ class Rows(Sequence[Example]):
 
     ``rows`` is anything with a length and integer indexing: a list of dicts, a ``datasets.Dataset``.
     All are checked at once; raises ``CaseError`` naming ``where`` and the row, counted from ``first``.
+    ``alone``: only the chosen answer is wanted; rejected ones are not looked at, and need not be there.
     """
 
-    def __init__(self, rows: Any, where: str, *, width: int = 0, first: int = 0) -> None:
-        self.rows, self.where, self.first = rows, where, first
+    def __init__(self, rows: Any, where: str, *, width: int = 0, first: int = 0, alone: bool = False) -> None:
+        self.rows, self.where, self.first, self.alone = rows, where, first, alone
         self.width = width
         """Columns of every example: the chosen answer and the most rejected ones of any row."""
         if not hasattr(rows, "__len__") or not hasattr(rows, "__getitem__"):
@@ -43,37 +44,47 @@ class Rows(Sequence[Example]):
             return [self[each] for each in range(*n.indices(len(self)))]
         if not 0 <= n < len(self):
             raise IndexError(n)
-        return _example(self.rows[n], f"{self.where}, row {n + self.first}", self.width)
+        return _example(self.rows[n], f"{self.where}, row {n + self.first}", self.width, alone=self.alone)
 
     def __iter__(self) -> Iterator[Example]:
         return (self[n] for n in range(len(self)))
 
 
-def _example(row: Any, where: str, width: int) -> Example:
+def _example(row: Any, where: str, width: int, *, alone: bool) -> Example:
     if not isinstance(row, Mapping):
         raise CaseError(f"{where}: is {_kind(row)}. Give a table with prompt, chosen, rejected and images.")
-    for column in ("prompt", "chosen", "rejected"):
+    for column in ("prompt", "chosen") if alone else ("prompt", "chosen", "rejected"):
         if row.get(column) is None:
             raise CaseError(f"{where}: {column!r} is missing. Columns: {', '.join(map(str, row))}.")
+    chosen = _answer(row["chosen"], "chosen", where)
+    own = _spans(row.get("chosen_spans"), len(chosen), "chosen_spans", where)
+    candidates = (Candidate(text=chosen, spans=own), *(() if alone else _rejected(row, where)))
+    candidates += (None,) * (width - len(candidates))
+    question, images = _prompt(row, where)
+    return Example(case_id=where, question=question, images=images, candidates=candidates)
+
+
+def _rejected(row: Row, where: str) -> tuple[Candidate | None, ...]:
+    """The rejected answers; none in the place of one that weighs nothing."""
     rejected = row["rejected"]
     if not isinstance(rejected, list | tuple):
         raise CaseError(f"{where}: 'rejected' is {_kind(rejected)}. Give a list of answers.")
     weights = _beside(row, "rejected_weights", len(rejected), where)
     spans = _beside(row, "rejected_spans", len(rejected), where)
-    candidates: list[Candidate | None] = [Candidate(text=_answer(row["chosen"], "chosen", where))]
+    ends = _beside(row, "rejected_end_weights", len(rejected), where)
+    candidates: list[Candidate | None] = []
     for k, answer in enumerate(rejected):
         text = _answer(answer, f"rejected[{k}]", where)
-        weight = 1.0 if weights is None else _number(weights[k], f"rejected_weights[{k}]", where)
-        if weight < 0:
-            raise CaseError(f"{where}: rejected_weights[{k}] is {weight:g}. Give 0 or more.")
+        weight = _weight(weights, k, "rejected_weights", where)
         given = () if spans is None else _spans(spans[k], len(text), f"rejected_spans[{k}]", where)
-        counted = Candidate(text=text, log_weight=math.log(weight) if weight else 0.0, spans=given)
-        candidates.append(counted if weight else None)
-    if not any(candidates[1:]):
+        end = _weight(ends, k, "rejected_end_weights", where)
+        kept = (
+            Candidate(text=text, log_weight=math.log(weight), spans=given, end_weight=end) if weight else None
+        )
+        candidates.append(kept)
+    if not any(candidates):
         raise CaseError(f"{where}: no rejected answer with a weight above 0. Leave the row out.")
-    candidates += [None] * (width - len(candidates))
-    question, images = _prompt(row, where)
-    return Example(case_id=where, question=question, images=images, candidates=tuple(candidates))
+    return tuple(candidates)
 
 
 def _beside(row: Row, column: str, n: int, where: str) -> Sequence[Any] | None:
@@ -182,6 +193,14 @@ def _spans(given: Any, length: int, column: str, where: str) -> tuple[tuple[int,
             raise CaseError(f"{where}: {column} has {list(span)}; the answer has {length} characters.")
         found.append((int(start), int(end), weight))
     return tuple(found)
+
+
+def _weight(weights: Sequence[Any] | None, k: int, column: str, where: str) -> float:
+    """An entry of a column of weights; 1 where there is no such column."""
+    weight = 1.0 if weights is None else _number(weights[k], f"{column}[{k}]", where)
+    if weight < 0:
+        raise CaseError(f"{where}: {column}[{k}] is {weight:g}. Give 0 or more.")
+    return weight
 
 
 def _number(value: Any, column: str, where: str) -> float:

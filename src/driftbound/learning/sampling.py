@@ -32,24 +32,32 @@ class Steps(LogitsProcessor):
         self,
         rows: int,
         *,
-        temperature: float,
+        temperature: float | Sequence[float],
         top_p: float,
         seeds: Sequence[int] | None,
         logprobs: int | None,
     ) -> None:
-        """``logprobs``: how many alternatives ``likely`` shall give. Raises ``ModelError``."""
-        if not (0 <= temperature < math.inf and 0 < top_p <= 1):
+        """``temperature`` of all rows or of each; ``logprobs``: how many alternatives ``likely`` shall give.
+
+        Raises ``ModelError``.
+        """
+        each = list(temperature) if isinstance(temperature, Sequence) else [temperature] * rows
+        if len(each) != rows:
+            raise ModelError(f"sampling: {len(each)} temperatures for {rows} questions. Give each one.")
+        if not (all(0 <= one < math.inf for one in each) and 0 < top_p <= 1):
             raise ModelError(
                 f"sampling with temperature {temperature} and top_p {top_p}: a temperature is finite and not "
                 "below 0, top_p above 0 and at most 1. Change them."
             )
-        if temperature and (seeds is None or len(seeds) != rows):
+        if any(each) and (seeds is None or len(seeds) != rows):
             raise ModelError(
                 f"sampling at temperature {temperature}: {len(seeds or ())} seeds for {rows} questions. Give "
                 "each question a seed."
             )
-        self._temperature, self._top_p, self._logprobs = temperature, top_p, logprobs
-        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds or ()]
+        self._drawn = [row for row, one in enumerate(each) if one]
+        self._temperatures = torch.tensor([[each[row]] for row in self._drawn], dtype=torch.float64)
+        self._top_p, self._logprobs = top_p, logprobs
+        self._generators = [torch.Generator().manual_seed((seeds or ())[row]) for row in self._drawn]
         self._raw = torch.empty(0)
         self._taken: list[tuple[Tensor, Tensor, Tensor]] = []
 
@@ -70,11 +78,11 @@ class Steps(LogitsProcessor):
             handle.remove()
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        if self._temperature == 0:
-            taken = scores.argmax(-1)
-        else:
+        taken = scores.argmax(-1)
+        if self._drawn:
             numbers = [torch.rand((), generator=g, dtype=torch.float64) for g in self._generators]
-            taken = draw(scores, self._temperature, self._top_p, torch.stack(numbers).to(scores.device))
+            temperatures, points = (t.to(scores.device) for t in (self._temperatures, torch.stack(numbers)))
+            taken[self._drawn] = draw(scores[self._drawn], temperatures, self._top_p, points)
         if self._logprobs is not None:
             logps = self._raw.to(scores.device).log_softmax(-1)
             self._taken.append((logps.gather(1, taken[:, None])[:, 0], *logps.topk(self._logprobs)))
@@ -93,8 +101,8 @@ class Steps(LogitsProcessor):
         return [Likely(t, logp, tuple(zip(i, b, strict=True))) for t, logp, b, i in steps]
 
 
-def draw(scores: Tensor, temperature: float, top_p: float, numbers: Tensor) -> Tensor:
-    """One token for each row of logits (B, V), by a number in [0, 1) each.
+def draw(scores: Tensor, temperature: float | Tensor, top_p: float, numbers: Tensor) -> Tensor:
+    """One token for each row of logits (B, V), by a number in [0, 1) each; ``temperature`` one or (B, 1).
 
     The token is where the cumulative probability, in order of the vocabulary, passes the number: no
     rounding error in a logit can make two tokens change places, as it could in order of probability.

@@ -87,6 +87,18 @@ def forget_features(model: Any) -> None:
         delattr(owner, _CACHE)
 
 
+@contextmanager
+def without_kept_features(model: Any) -> Iterator[None]:
+    """Within, the model sees for itself: ``generate`` reads off its methods how it is to be asked."""
+    owner = _owner(model)
+    kept = None if owner is None else vars(owner).pop("get_image_features", None)
+    try:
+        yield
+    finally:
+        if kept is not None:
+            owner.get_image_features = kept
+
+
 def tower_is_trained(model: Any) -> bool:
     """Whether a weight of a vision tower, or an adapter on it, takes a gradient."""
     owner = _owner(model)

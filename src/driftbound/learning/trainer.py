@@ -1,7 +1,8 @@
 """One trainer for both trainings: many candidate answers to one case, one objective over them."""
 
 import math
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,44 @@ from transformers import Trainer, TrainerCallback
 
 from driftbound.errors import StoreError, TrainingError, boundary
 from driftbound.learning import processes
-from driftbound.learning.goals import Alignment, Batch, Bootstrapping
+from driftbound.learning.goals import Batch, Goal
 from driftbound.learning.logprobs import OURS, Scores, install, score
 from driftbound.learning.shares import COUNTS, SharedLoader
 from driftbound.learning.two_pass import backward_in_parts
 
 TRAINED = "trained.safetensors"
 """In a checkpoint: the parameters that are trained."""
+
+
+def trained_of(model: Any) -> dict[str, Tensor]:
+    """The parameters of an unwrapped model that are trained, by name, not copied."""
+    return {name: p.data for name, p in model.named_parameters() if p.requires_grad}
+
+
+def restore(model: Any, path: Path) -> None:
+    """Put a file of trained parameters into an unwrapped model; every name must be there.
+
+    Raises ``TrainingError`` for those of another training, ``StoreError`` for what cannot be read.
+    """
+    with boundary(StoreError, f"reading {path}", then="Run with --from this stage."):
+        stored = load_file(path)
+    trained = trained_of(model)
+    if stored.keys() != trained.keys():
+        raise TrainingError(f"{path}: written by a training of other weights. Run with --from this stage.")
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            parameter.copy_(stored[name])
+
+
+@contextmanager
+def _denormals_for_zero() -> Iterator[None]:
+    """In the whole process, while the block runs; others may need such numbers."""
+    before = not float(torch.full((), 1e-38) * 1e-3)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
 
 
 class FrozenInputs(TrainerCallback):
@@ -50,9 +82,7 @@ class GroupTrainer(Trainer):
     cure_for_nan = "Lower the stage's learning_rate, then run with --from this stage."
     cure_for_fall = "Lower align.learning_rate, raise align.anchor or align.beta, then run with --from align."
 
-    def __init__(
-        self, *args: Any, objective: Bootstrapping | Alignment, floor: float = -math.inf, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, objective: Goal, floor: float = -math.inf, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         install(self.model)
         self.add_callback(FrozenInputs())
@@ -62,6 +92,15 @@ class GroupTrainer(Trainer):
         self._seen: dict[str, list[float]] = {}
         if self.is_fsdp_enabled:  # by itself it would hand on log-probabilities in bfloat16
             self.accelerator.state.fsdp_plugin.mixed_precision_policy = None
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As ``Trainer``, numbers below 1e-38 taken for 0 meanwhile.
+
+        Where the consensus has won by far the negatives' gradients are smaller than that, and a CPU computes
+        with such numbers (denormals) some forty times more slowly: ``benchmarks/denormals.py``.
+        """
+        with _denormals_for_zero():
+            return super().train(*args, **kwargs)
 
     @property
     def sharded(self) -> bool:
@@ -176,7 +215,7 @@ class GroupTrainer(Trainer):
             return
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(self._trained(), folder / TRAINED)
+        save_file(trained_of(self.accelerator.unwrap_model(self.model)), folder / TRAINED)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Take up what ``_save`` wrote; every name must be there."""
@@ -184,23 +223,12 @@ class GroupTrainer(Trainer):
         if not path.exists():
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
-        stored, trained = load_file(path), self._trained()
-        if stored.keys() != trained.keys():
-            raise TrainingError(
-                f"{path}: written by a training of other weights. Run with --from this stage."
-            )
-        with torch.no_grad():
-            for name, parameter in trained.items():
-                parameter.copy_(stored[name])
+        restore(self.accelerator.unwrap_model(self.model), path)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         with boundary(StoreError, "writing a checkpoint", then="Check disk space and permissions."):
             super()._save_checkpoint(model, trial)
         processes.wait()  # each writes its own generators: only now is it complete
-
-    def _trained(self) -> dict[str, Tensor]:
-        model = self.accelerator.unwrap_model(self.model)
-        return {name: p.data for name, p in model.named_parameters() if p.requires_grad}
 
     def means(self) -> dict[str, float]:
         """Means of what has been seen since the last call, over all processes."""

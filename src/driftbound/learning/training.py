@@ -17,13 +17,13 @@ from transformers.integrations import TensorBoardCallback
 
 from driftbound.config import TrainingConfig
 from driftbound.errors import ConfigError, StoreError, boundary
-from driftbound.learning import models, processes
+from driftbound.learning import looks, models, processes
 from driftbound.learning.collator import Example, MultiStreamCollator
-from driftbound.learning.goals import Alignment, Bootstrapping
+from driftbound.learning.goals import Bootstrapping, Goal
 from driftbound.learning.logprobs import score
 from driftbound.learning.merging import merged
 from driftbound.learning.trainer import GroupTrainer
-from driftbound.progress import Advance, bar
+from driftbound.progress import Advance, bar, say
 
 COMPLETE = "complete"
 """Marks a checkpoint that was written to its end; one without it is what a kill left behind."""
@@ -34,60 +34,80 @@ def train(
     collate: MultiStreamCollator,
     examples: Sequence[Example],
     validation: Sequence[Example],
-    objective: Bootstrapping | Alignment,
+    objective: Goal,
     config: TrainingConfig,
     *,
     seed: int,
     folder: Path,
     beside: Mapping[str, str] | None = None,
     floor: float = -math.inf,
+    watching: looks.Watching | None = None,
 ) -> dict[str, Any]:
     """Train ``student`` on ``examples`` and write ``student/`` and ``metrics.jsonl`` into ``folder``.
 
     ``beside`` are texts that the student's folder gets too, by file name. Goes on from the last complete
     checkpoint in ``folder/checkpoints``, with the result that an uninterrupted training has. What is given
-    should be what ``examine`` has left. Returns facts, which the first of several processes has whole.
-    Raises ``TrainingError`` below the floor.
+    should be what ``examine`` has left. With ``watching``, answers that break end the training, with the
+    student of the last good look. Returns facts, which the first of several processes has whole. Raises
+    ``TrainingError`` below the floor.
     """
     torch.manual_seed(seed)
-    verb = folder.name.partition("-")[2]
+    verb = "bootstrap" if isinstance(objective, Bootstrapping) else "align"
     checkpoints = folder / "checkpoints"
     start = _last_complete(checkpoints)
     model = models.make_trainable(student.model, config)
     order = shuffled(len(examples), config.epochs, seed)
     steps = math.ceil(len(order) / config.groups_per_step)
+    watcher = looks.Watcher(watching, model, collate, checkpoints) if watching else None
     with bar(f"{verb}: steps", steps) as advance:
         trainer = GroupTrainer(
             model=model,
             args=_arguments(config, steps, seed, checkpoints),
             data_collator=collate,
             train_dataset=[examples[i] for i in order],
-            callbacks=[StepProgress(advance)],
+            callbacks=[StepProgress(advance), *([watcher] if watcher else [])],
             objective=objective,
             floor=floor,
         )
         _set_callbacks(trainer, folder)
         twin = _twin(model) if trainer.sharded and processes.leads() else model
-        try:
-            trainer.train(resume_from_checkpoint=str(start) if start else None)
-        finally:
-            _write_metrics(folder / "metrics.jsonl", trainer.state.log_history, {})
+        _go_on(trainer, start, folder / "metrics.jsonl", watcher)
     if trainer.sharded:
-        state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # all must take part
-        if processes.leads():
-            twin.load_state_dict(state)
-    watched: dict[str, float] = {}
-    kept = 1.0
+        _gather(trainer, twin)
+    watched, kept = dict[str, float](), 1.0
+    stopped = _taken_back(watcher)
     if processes.leads():
         whole, kept = merged(twin)
         student = models.Student(whole.eval(), student.processor)
         size, title = config.groups_per_forward, f"{verb}: validation"
         watched = watch(student.model, collate, validation, objective, size, title=title)
-        _write_metrics(folder / "metrics.jsonl", trainer.state.log_history, watched)
+        _write_metrics(folder / "metrics.jsonl", trainer, watcher, watched)
         models.save(student, folder / "student", beside)
         _drop(checkpoints)
     processes.wait()
-    return {"groups": len(examples), "steps": steps, "validation": watched, "kept_in_merging": kept}
+    return {"groups": len(examples), "steps": steps, "validation": watched, "kept_in_merging": kept} | stopped
+
+
+def _go_on(trainer: GroupTrainer, start: Path | None, metrics: Path, watcher: looks.Watcher | None) -> None:
+    """Train from a checkpoint to the end, or to where a look stops it; metrics are written in any case."""
+    try:
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
+    except looks.StoppedError:
+        pass
+    finally:
+        _write_metrics(metrics, trainer, watcher, {})
+
+
+def _taken_back(watcher: looks.Watcher | None) -> dict[str, Any]:
+    """Where a look has stopped the training: the model as the last good one was, and facts; said."""
+    facts = watcher.facts() if watcher else {}
+    if watcher and facts:
+        watcher.take_back()
+        say(
+            f"align stopped at step {facts['stopped_at']}: {facts['stopped_because']}. "
+            f"The student of step {facts['kept_step']} is kept."
+        )
+    return facts
 
 
 def _twin(model: Any) -> Any:
@@ -96,6 +116,13 @@ def _twin(model: Any) -> Any:
     twin = copy.deepcopy(model.cpu())
     model.to(device)
     return twin
+
+
+def _gather(trainer: GroupTrainer, twin: Any) -> None:
+    """Put together in the twin what lies in parts; all processes must take part."""
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if processes.leads():
+        twin.load_state_dict(state)
 
 
 def shuffled(n: int, epochs: float, seed: int) -> list[int]:
@@ -113,7 +140,7 @@ def watch(
     model: Any,
     collate: MultiStreamCollator,
     examples: Sequence[Example],
-    objective: Bootstrapping | Alignment,
+    objective: Goal,
     batch_size: int,
     *,
     title: str,
@@ -234,12 +261,15 @@ def _drop(path: Path) -> None:
         shutil.rmtree(doomed)
 
 
-def _write_metrics(path: Path, history: Sequence[dict[str, float]], watched: dict[str, float]) -> None:
-    """One line per logging step, times left out, and a last one for the validation cases."""
+def _write_metrics(
+    path: Path, trainer: GroupTrainer, watcher: looks.Watcher | None, watched: dict[str, float]
+) -> None:
+    """One line per logging step, times left out, and per look; a last one for the validation cases."""
     if not processes.leads():
         return
     clocks = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos")
-    rows: list[dict[str, Any]] = [row for row in history if not any(clock in row for clock in clocks)]
+    rows = [row for row in trainer.state.log_history if not any(clock in row for clock in clocks)]
+    rows = looks.with_looks(rows, watcher.looks) if watcher else rows
     rows = [*rows, {"validation": watched}] if watched else rows
     lines = [json.dumps(row, sort_keys=True) for row in rows]
     with boundary(StoreError, f"writing {path}", then="Check disk space and permissions."):

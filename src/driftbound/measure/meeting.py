@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from driftbound.measure.votes import NO_VOTE, OMITTED, PRESENCE, REFUSED, UNCERTAIN, Slot, Votes
+from driftbound.measure.votes import NO_VOTE, OMITTED, PRESENCE, REFUSED, UNCERTAIN, Votes
+from driftbound.stances import Slot
 from driftbound.statistics.intervals import Array
 
 

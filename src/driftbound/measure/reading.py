@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from driftbound.errors import MeasureError
 from driftbound.measure.panel import Panel, Settings
-from driftbound.measure.votes import Reading, Slot, Votes, cast, read, steps_of, values_of
+from driftbound.measure.votes import Reading, Votes, cast, read, steps_of, values_of
 from driftbound.records import Case, Claim, Trajectory
+from driftbound.stances import Slot
 from driftbound.statistics.intervals import resample
 from driftbound.store.stream_file import with_given_steps
 from driftbound.store.stream_rows import Key, StepSpans

@@ -1,6 +1,5 @@
-"""Votes: which claim of a text counts, how a teacher stands on each slot, and what the majority says."""
+"""Votes: how each teacher stands on each slot, as numbers."""
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -8,24 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftbound.records import Claim, Polarity, Status, Trajectory
+from driftbound.stances import OF_ITSELF, Slot, counted
 
-Slot = tuple[str, str]
-"""(finding, attribute); with a case, a claim slot. Presence and ``value`` stand for themselves, every other
-attribute (side, zone, severity) counts only while its finding is claimed present."""
-
-SIDES = ("both", "left", "right")
-"""Values of a side, in the order that breaks ties of the majority."""
 PRESENCE = ("absent", "present")
 """Explicit values of a presence; those of another attribute are known or found, see ``values_of``."""
 NO_VOTE, UNCERTAIN, OMITTED, REFUSED = -1, -2, -3, -4
 """Codes of ``Votes.codes`` that agree and conflict with nothing. ``NO_VOTE``: a teacher that was not asked,
 failed or answered nothing has no stand at all."""
-_OF_ITSELF = frozenset({"presence", "value"})
 _WORDS = {UNCERTAIN: "uncertain", OMITTED: "omitted", REFUSED: "refused"}
-
-NORMAL = "No Finding"
-"""CheXpert's convention, applied where a domain has it: present when nothing is, but ``NOT_ABNORMAL``."""
-NOT_ABNORMAL = frozenset({"Support Devices"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +72,6 @@ class Votes:
         )
 
 
-def slots_of(findings: Sequence[str], sided: frozenset[str]) -> tuple[Slot, ...]:
-    """Presence of every finding, then side of every sided one."""
-    return tuple((name, "presence") for name in findings) + tuple(
-        (name, "side") for name in findings if name in sided
-    )
-
-
 def values_of(slots: Sequence[Slot], readings: Iterable["Reading"]) -> dict[Slot, tuple[str, ...]]:
     """The slots, behind them those that only the texts know, and the explicit values of each, sorted.
 
@@ -114,69 +96,6 @@ def values_of(slots: Sequence[Slot], readings: Iterable["Reading"]) -> dict[Slot
     }
 
 
-def counted(claims: Sequence[Claim]) -> dict[Slot, Claim]:
-    """The claim that counts, per slot, of claims in order of the text.
-
-    A text that claims one slot twice is taken at its last word; an echo of the prompt counts
-    nothing, nor does what denies one of several values ("not B"); a side (zone, severity) counts
-    only while the finding itself is claimed present.
-    """
-    last = {
-        (claim.finding, claim.attribute): claim
-        for claim in claims
-        if not claim.echo and (claim.attribute == "presence" or claim.polarity is not Polarity.ABSENT)
-    }
-    return {
-        (finding, attribute): claim
-        for (finding, attribute), claim in last.items()
-        if attribute in _OF_ITSELF
-        or ((finding, "presence") in last and last[finding, "presence"].value == "present")
-    }
-
-
-def stances(claims: Sequence[Claim], findings: Sequence[str]) -> dict[str, str]:
-    """What a text says of each finding: ``absent``, ``uncertain``, ``omitted``, ``present`` or its side."""
-    said = counted(claims)
-    found: dict[str, str] = {}
-    for name in findings:
-        presence = said.get((name, "presence"))
-        value = "omitted" if presence is None else presence.value
-        side = said.get((name, "side"))
-        found[name] = side.value if value == "present" and side is not None else value
-    return found
-
-
-def majority(answers: Sequence[Mapping[str, str]], findings: Sequence[str]) -> dict[str, str]:
-    """What more than half of the answers assert, per finding; the rest is ``absent``.
-
-    ``answers`` are the stances of the teachers that gave a usable answer; hedges and omissions
-    count as not asserting. The side is the one named most often by those who assert (ties:
-    both, then left, then right), plain ``present`` where nobody names one. ``No Finding`` is not
-    voted on: it is present when nothing else, save support devices, is. No answers, no majority: ``{}``.
-
-    >>> three = [{"Edema": "present", "Pneumonia": side} for side in ("left", "right", "absent")]
-    >>> majority(three, ["Edema", "Pneumonia"])
-    {'Edema': 'present', 'Pneumonia': 'left'}
-    """
-    if not answers:
-        return {}
-    asserting = {"present", *SIDES}
-    voted: dict[str, str] = {}
-    for name in findings:
-        said = [answer[name] for answer in answers if answer.get(name) in asserting]
-        sides = Counter(value for value in said if value in SIDES)
-        if 2 * len(said) <= len(answers):
-            voted[name] = "absent"
-        else:
-            voted[name] = max(SIDES, key=lambda side: sides[side]) if sides else "present"
-    if NORMAL in voted:
-        abnormal = any(
-            value != "absent" for name, value in voted.items() if name != NORMAL and name not in NOT_ABNORMAL
-        )
-        voted[NORMAL] = "absent" if abnormal else "present"
-    return voted
-
-
 def steps_of(claims: Sequence[Claim]) -> int:
     """Steps of a text up to and with the last one that claims something; 0 without claims."""
     return max((claim.step for claim in claims), default=-1) + 1
@@ -196,7 +115,7 @@ def read(
     finding stands. With ``n_steps``, the answer came in so many steps and a claim's place is its step.
     """
     said = counted([claim for claim in claims if claim.finding not in disclosed])
-    heads = [slot for slot in said if slot[1] in _OF_ITSELF]
+    heads = [slot for slot in said if slot[1] in OF_ITSELF]
     order = sorted(heads, key=lambda slot: (said[slot].start, slot))
     number = {slot: i for i, slot in enumerate(order)}
     places = {

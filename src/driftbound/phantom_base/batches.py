@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import LlavaProcessor
 
+from driftbound.domains.phantom.language import SIGN_QUESTION
 from driftbound.learning.architecture import IMAGE_SIZE, PATCH
 from driftbound.phantom_base import corpus
 from driftbound.phantom_base.corpus import Row
@@ -77,7 +78,7 @@ def draw_rows(
     for _ in range(count):
         image = int(rng.integers(len(pool.signs)))
         if kind == "signs":
-            rows.append(Row(corpus.SIGN_QUESTION, corpus.signs_report(pool.signs[image]), image))
+            rows.append(Row(SIGN_QUESTION, corpus.signs_report(pool.signs[image]), image))
         elif kind == "described":
             rows.append(corpus.described(pool.signs[image], image, rng))
         elif kind == "yes_no":

@@ -15,6 +15,7 @@ from driftbound.domains.phantom.language import (
     CANONICAL_ORDER,
     PHRASES,
     SIDES,
+    SIGN_QUESTION,
     STYLES,
     Stance,
     Style,
@@ -24,7 +25,6 @@ from driftbound.domains.phantom.language import (
 )
 
 MOST_READERS = 7
-SIGN_QUESTION = "Which signs does this chest radiograph show?"
 DESCRIBE_QUESTION = "Describe the signs of this chest radiograph in your own words."
 _SIGN_PHRASES = {sign: (sign,) for sign in SIGN_NAMES}
 NAMES: dict[str, tuple[str, ...]] = {**PHRASES, **_SIGN_PHRASES}

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from driftbound.records import Status, Trajectory
-from driftbound.report import figures, measured_page, tables
+from driftbound.report import controls, figures, measured_page, tables
 from driftbound.report.cases import SIGNS, Exhibit
 from driftbound.report.measured_figures import interval
 from driftbound.report.measured_summary import percent, probability, why_missing
@@ -95,6 +95,7 @@ def render(material: Material) -> tuple[str, dict[str, Any]]:
         "css": Markup(_file("report.css")),
         "headline": headline,
         "splits": splits,
+        "controls": {name: controls.sentences(table, material.headline) for name, table in splits.items()},
         "results": results,
         "dots": {name: figures.dots(rows, name) for name, rows in results.items()},
         "vote_teachers": order,

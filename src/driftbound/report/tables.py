@@ -20,6 +20,8 @@ LABELS = {
     "consensus": "consensus",
     "always_prior": "always the more frequent answer",
     "bootstrapped_images_shuffled": "bootstrapped, images shuffled",
+    "aligned_images_shuffled": "aligned, images shuffled",
+    "signs": "base's eye, textbook rule",
 }
 NOTES = {
     "base": "before it saw a case of this field",
@@ -27,6 +29,8 @@ NOTES = {
     "consensus": "uses teachers at test time",
     "always_prior": "never looks",
     "bootstrapped_images_shuffled": "each question with another case's image",
+    "aligned_images_shuffled": "each question with another case's image",
+    "signs": "no teacher",
 }
 GROUPS = {
     "student": "Students",
@@ -50,6 +54,13 @@ class ScoreRow:
     accuracy: Estimate
     findings: dict[str, Estimate]
     """Balanced accuracy per headline finding."""
+    macro_f1: Estimate
+    wrong_side: Estimate
+    """Of the true findings that it asserts with a side: on the wrong one."""
+    unsupported: Estimate
+    """Of its claims: no teacher makes them."""
+    contradictions: Estimate
+    """Of its answers: assert and deny one thing."""
     parsable: float
     mean_14: Estimate
     """Balanced accuracy over all findings."""
@@ -145,6 +156,8 @@ def headline_of(table: Mapping[str, Any], rows: Sequence[ScoreRow]) -> Headline:
         "aligned_minus_bootstrapped": "the bootstrapped student",
         "aligned_minus_best_teacher": f"the best teacher, {best}" if best else "the best teacher",
         "aligned_minus_majority": "the majority of the teachers",
+        "aligned_minus_signs": "the base's eye with a textbook rule",
+        "aligned_minus_aligned_images_shuffled": "itself when shown other patients' images",
     }
     verdicts = tuple(
         verdict(rival, estimate(comparisons[key].get("balanced_accuracy")))
@@ -234,6 +247,10 @@ def _row(kind: str, name: str, scores: Mapping[str, Any], headline: Sequence[str
         findings={
             name: estimate((per_finding.get(name) or {}).get("balanced_accuracy")) for name in headline
         },
+        macro_f1=estimate(scores.get("macro_f1")),
+        wrong_side=estimate(scores.get("wrong_side_rate")),
+        unsupported=estimate(scores.get("unsupported")),
+        contradictions=estimate(scores.get("contradictions")),
         parsable=number(scores.get("parsable")),
         mean_14=estimate((scores.get("mean_14") or {}).get("balanced_accuracy")),
         answered=estimate((scores.get("answered_only") or {}).get("balanced_accuracy")),

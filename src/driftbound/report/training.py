@@ -19,7 +19,7 @@ SINGLE = {
 CONSENSUS = "the consensus"
 REJECTED = "rewards/rejected/"
 """What stands before a teacher's name in the name of its reward."""
-NOT_SHOWN = ("step", "epoch", "validation")
+NOT_SHOWN = ("step", "epoch", "validation", "cases")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,8 @@ def training(
 ) -> Training:
     """Charts of whatever the rows of ``metrics.jsonl`` hold; a row without ``step`` counts by its place.
 
-    The value of a row's ``validation``, a table, stands beside the last value trained on.
+    The value of a row's ``validation``, a table, stands beside the last value trained on. A row's ``watch``
+    is a look: what held-out answers were like at its own step.
     """
     watched: dict[str, Any] = {}
     points: dict[str, list[tuple[float, float]]] = {}
@@ -67,7 +68,10 @@ def training(
         step = number(row.get("step"))
         step = step if math.isfinite(step) else float(place)
         watched |= row.get("validation") or {}
-        for key, value in row.items():
+        look = row.get("watch") or {}
+        step = number(look["step"]) if look else step
+        shown = {f"held-out answers/{key}": value for key, value in look.items() if key not in NOT_SHOWN}
+        for key, value in {**row, **shown}.items():
             if key not in NOT_SHOWN and math.isfinite(number(value)):
                 points.setdefault(str(key), []).append((step, number(value)))
     steps = max((step for line in points.values() for step, _ in line), default=0)

@@ -122,7 +122,7 @@ def _refuse_losses(
     context: Context, questions: Questions, sessions: Mapping[str, Session], streams: Streams
 ) -> None:
     """Raise ``TeacherError`` for a teacher that was given up or failed too often."""
-    tally = streams.counts(context.round.wave)
+    tally = streams.counts(context.asking.wave)
     counts = {teacher.name: tally.get(teacher.name, {}) for teacher in context.recipe.teachers}
     kept = sum(n for each in counts.values() for status, n in each.items() if Status(status).final)
     asked = {name: questions.count(name) for name in counts}
@@ -147,7 +147,7 @@ def _facts(
     context: Context, questions: Questions, sessions: Mapping[str, Session], streams: Streams
 ) -> dict[str, Any]:
     """Per teacher what it answered, over all sessions, and how fast it was in this one."""
-    wave = context.round.wave
+    wave = context.asking.wave
     counts, versions, usage = streams.counts(wave), streams.versions(wave), streams.usage(wave)
     teachers = {}
     for name in (teacher.name for teacher in context.recipe.teachers):

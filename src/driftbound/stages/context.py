@@ -8,7 +8,7 @@ from driftbound.store.folder import RunFolder
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class Asking:
     """Which part of the asking ``collect`` does; by default all of the first."""
 
     wave: int = 0
@@ -25,4 +25,4 @@ class Context:
     recipe: Recipe
     folder: RunFolder
     domain: Domain
-    round: Round = field(default_factory=Round)
+    asking: Asking = field(default_factory=Asking)

@@ -5,8 +5,7 @@ The only place that opens the truth.
 
 import json
 import shutil
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,31 +17,39 @@ from driftbound.errors import CaseError
 from driftbound.evaluation.answers import (
     ALWAYS_PRIOR,
     CONSENSUS,
-    MAJORITY,
-    SHUFFLED,
     STUDENTS,
     Answer,
     Answers,
-    Job,
     Text,
-    generate,
     note,
     other_patients,
     prediction_rows,
 )
 from driftbound.evaluation.classification import Graded, Key, RowScore, judged, make_key, more_frequent, score
+from driftbound.evaluation.dispersion import dispersion
+from driftbound.evaluation.facts import Beliefs, estimates, gather
+from driftbound.evaluation.probe import probe
 from driftbound.evaluation.summary import score_rows, split_tables
-from driftbound.measure.votes import majority, stances
-from driftbound.phantom_base import resolve_base
 from driftbound.progress import bar, say
 from driftbound.protocols import Policy
-from driftbound.records import Case, Status
+from driftbound.records import Case, Claim, Estimate, Status
+from driftbound.stages.answering import (
+    Features,
+    HeldOut,
+    Loader,
+    answer_of,
+    ask_students,
+    checkpoint,
+    in_one_style,
+    stored_answers,
+)
 from driftbound.stages.context import Context
-from driftbound.stages.gather import image_paths, training_trajectories
-from driftbound.statistics.intervals import resample
+from driftbound.stances import stances
+from driftbound.statistics.intervals import Resamples, resample
 from driftbound.store.manifest import atomic_write_text, sha256_file, sha256_tree
+from driftbound.store.measures import read_beliefs
 from driftbound.store.streams import Streams
-from driftbound.store.tables import read_cases, read_groups, read_truth, write_rows
+from driftbound.store.tables import read_cases, read_truth, write_rows
 
 PREDICTIONS = pa.schema(
     [(name, pa.string()) for name in ("case_id", "split", "row", "text", "status", "correct", "truth")]
@@ -55,23 +62,22 @@ SCORES = pa.schema(
         for name in (
             *("accuracy", "accuracy_low", "accuracy_high"),
             *("balanced_accuracy", "balanced_accuracy_low", "balanced_accuracy_high"),
+            *("f1", "f1_low", "f1_high"),
             *("sensitivity", "specificity", "prevalence"),
         )
     ]
 )
-Loader = Callable[[str, int], Policy]
+_BELIEFS = ("slots.parquet", "reliability.parquet")
 
 
 @dataclass(frozen=True, slots=True)
 class _Split:
-    """The held-out cases of one split."""
+    """One split, and the truth of it."""
 
-    name: str
-    cases: list[Case]
+    held_out: HeldOut
     truth: list[dict[str, str]]
     key: Key
-    shown: list[int] | None
-    """Whose images the image-shuffled control is shown."""
+    resamples: Resamples
 
 
 def _load_policy(path: str, threads: int) -> Policy:
@@ -80,28 +86,24 @@ def _load_policy(path: str, threads: int) -> Policy:
     return LocalPolicy.load(path, threads=threads)
 
 
-def _student(context: Context, name: str) -> str:
-    """Checkpoint folder of a student (or, for a base that the recipe names so, its hub name)."""
-    if name == "base":
-        return resolve_base(context.recipe.bootstrap.base)
-    return str(context.folder.student("bootstrap" if name == "bootstrapped" else "align"))
-
-
 def _content(checkpoint: str) -> str:
     return sha256_tree(Path(checkpoint)) if Path(checkpoint).is_dir() else checkpoint
 
 
 def inputs(context: Context) -> dict[str, str]:
-    """Content of cases, streams, consensus, the three students and the truth."""
+    """Content of cases, streams, consensus, the three students, truth and, where measured, beliefs."""
     with Streams.open_readonly(context.folder.streams) as streams:
         digest = streams.digest()
-    students = {f"student_{name}": _content(_student(context, name)) for name in STUDENTS}
+    students = {f"student_{name}": _content(checkpoint(context, name)) for name in STUDENTS}
+    measured = context.folder.stage("measure")
+    beliefs = {name: sha256_file(measured / name) for name in _BELIEFS if (measured / name).is_file()}
     return {
         "cases": sha256_file(context.folder.cases),
         "streams": digest,
         "groups": sha256_file(context.folder.groups),
         "truth": _truth_hash(context),
         **students,
+        **beliefs,
     }
 
 
@@ -114,47 +116,59 @@ def run(context: Context, *, load_policy: Loader = _load_policy) -> dict[str, An
     folder = context.folder.stage("evaluate")
     folder.mkdir(parents=True, exist_ok=True)
     splits = _splits(context, read_cases(context.folder.cases))
-    found: dict[str, Answers] = {split.name: {} for split in splits}
-    _add_teachers(context, splits, found)
-    _add_students(context, splits, found, load_policy, folder / "partial")
-    _add_baselines(context, splits, found)
+    asked = [split.held_out for split in splits]
+    found = stored_answers(context, asked)
+    generated, features = ask_students(context, asked, load_policy, folder / "partial")
+    for split in splits:
+        found[split.held_out.name] |= generated[split.held_out.name] | _prior(context, split)
 
-    findings = context.domain.findings
+    beliefs = _beliefs(context)
     tables: dict[str, Any] = {}
     predictions: list[dict[str, str]] = []
     scores: list[dict[str, Any]] = []
-    with bar("evaluate: scoring", sum(len(found[split.name]) for split in splits)) as advance:
-        for number, split in enumerate(splits):
-            answers = found[split.name]
-            rng = np.random.default_rng([context.recipe.seed, 6, number])
-            clusters = [case.cluster for case in split.cases]
-            resamples = resample(clusters, rng=rng, draws=context.recipe.evaluate.resamples)
+    with bar("evaluate: scoring", sum(len(each) for each in found.values())) as advance:
+        for split in splits:
+            name, answers = split.held_out.name, found[split.held_out.name]
             rows: dict[str, RowScore] = {}
+            facts: dict[str, Mapping[str, Estimate]] = {}
             for row, said in answers.items():
-                rows[row] = score(_grade(context, said), split.key, resamples)
+                rows[row], facts[row] = _scored(context, split, said, beliefs)
                 advance()
-            counts = {"n_cases": len(clusters), "n_clusters": resamples.clusters}
-            said_of = {row: note(row, said) for row, said in answers.items()}
-            tables[split.name] = split_tables(rows, said_of, findings, context.domain.headline) | counts
-            scores.extend(score_rows(rows, findings, split.name))
+            notes = {row: note(row, said) for row, said in answers.items()}
+            findings = context.domain.findings
+            tables[name] = split_tables(rows, facts, notes, findings, context.domain.headline)
+            tables[name] |= {"n_cases": len(split.truth), "n_clusters": split.resamples.clusters}
+            scores.extend(score_rows(rows, findings, name))
             correct = {row: judged(one, split.key) for row, one in rows.items()}
-            predictions.extend(prediction_rows(answers, split.name, correct, split.truth))
+            predictions.extend(prediction_rows(answers, name, correct, split.truth))
+    first = splits[0]
+    tables[first.held_out.name] |= {
+        "dispersion": _dispersion(first.key, features),
+        "probe": _probes(context, first, found[first.held_out.name]),
+    }
     write_rows(folder / "predictions.parquet", predictions, PREDICTIONS)
     write_rows(folder / "scores.parquet", scores, SCORES)
-    summary = {
-        **tables[splits[0].name],
-        "split": splits[0].name,
+    summary = _summary(context, tables, first.held_out.name, bool(beliefs))
+    written = json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    atomic_write_text(folder / "summary.json", written)
+    shutil.rmtree(folder / "partial")
+    return {
+        "cases": {split.held_out.name: len(split.truth) for split in splits},
+        "rows": len(found[first.held_out.name]),
+    }
+
+
+def _summary(context: Context, tables: dict[str, Any], first: str, measured: bool) -> dict[str, Any]:
+    return {
+        **tables[first],
+        "split": first,
         "splits": tables,
         "seed": context.recipe.seed,
         "resamples": context.recipe.evaluate.resamples,
         "headline": list(context.domain.headline),
-        "findings": list(findings),
+        "findings": list(context.domain.findings),
+        "unsupported_reason": "" if measured else "nothing was measured: the teachers' votes are not known",
     }
-    atomic_write_text(
-        folder / "summary.json", json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    )
-    shutil.rmtree(folder / "partial")
-    return {"cases": {split.name: len(split.cases) for split in splits}, "rows": len(found[splits[0].name])}
 
 
 def _truth_hash(context: Context) -> str:
@@ -170,8 +184,8 @@ def _truth_hash(context: Context) -> str:
 def _splits(context: Context, cases: Sequence[Case]) -> list[_Split]:
     """Held-out cases with their key; a split without cases is left out, and said."""
     truth = read_truth(context.folder.truth)
-    domain = context.domain
-    splits = []
+    domain, seed = context.domain, context.recipe.seed
+    splits: list[_Split] = []
     for number, name in enumerate(context.recipe.evaluate.splits):
         own = [case for case in cases if case.split == name]
         if not own:
@@ -185,15 +199,13 @@ def _splits(context: Context, cases: Sequence[Case]) -> list[_Split]:
                     "Put the truth file of these cases back."
                 )
         known = [truth[case.case_id] for case in own]
-        key = make_key(
-            known,
-            domain.findings,
-            domain.sided,
-            [case.prompt_discloses for case in own],
-        )
-        rng = np.random.default_rng([context.recipe.seed, 7, number])
-        shown = other_patients([case.cluster for case in own], rng)
-        splits.append(_Split(name, own, known, key, shown))
+        disclosed = [case.prompt_discloses for case in own]
+        key = make_key(known, domain.findings, domain.sided, disclosed)
+        clusters = [case.cluster for case in own]
+        shown = other_patients(clusters, np.random.default_rng([seed, 7, number]))
+        rng = np.random.default_rng([seed, 6, len(splits)])
+        resamples = resample(clusters, rng=rng, draws=context.recipe.evaluate.resamples)
+        splits.append(_Split(HeldOut(name, own, shown), known, key, resamples))
     if not splits:
         raise CaseError(
             f"{context.folder.cases}: no case in {', '.join(context.recipe.evaluate.splits)}. "
@@ -202,87 +214,68 @@ def _splits(context: Context, cases: Sequence[Case]) -> list[_Split]:
     return splits
 
 
-def _add_teachers(context: Context, splits: Sequence[_Split], found: dict[str, Answers]) -> None:
-    """Rows of the teachers, of their majority and of the consensus, from what earlier stages stored."""
-    domain = context.domain
-    stored = training_trajectories(context)
-    consensus = {group.case_id: group.consensus for group in read_groups(context.folder.groups)}
-    teachers = [teacher.name for teacher in context.recipe.teachers]
-    for split in splits:
-        rows: Answers = defaultdict(list)
-        for case in split.cases:
-            usable = []
-            for name in teachers:
-                own = stored.get((case.case_id, name))
-                status = Status.FAILED if own is None else own.status
-                text = "" if own is None else own.text
-                rows[f"teacher:{name}"].append(Answer(case_id=case.case_id, text=text, status=status))
-                if status.usable:
-                    usable.append(stances(domain.claims(text), domain.findings))
-            merged = consensus.get(case.case_id, "")
-            rows[CONSENSUS].append(_answer(context, case, Text(merged, False)))
-            voted = majority(usable, domain.findings)
-            text = domain.render(voted) if voted else ""
-            rows[MAJORITY].append(_answer(context, case, Text(text, False)))
-        found[split.name].update(rows)
+def _prior(context: Context, split: _Split) -> Answers:
+    """The row that gives the more frequent answer whatever is shown."""
+    text = Text(context.domain.render(more_frequent(split.key)), False)
+    return {ALWAYS_PRIOR: [answer_of(context, case, text) for case in split.held_out.cases]}
 
 
-def _add_students(
-    context: Context, splits: Sequence[_Split], found: dict[str, Answers], load: Loader, partial: Path
-) -> None:
-    """Rows of the students, and of the bootstrapped one that is shown other patients' images."""
-    config = context.recipe.evaluate
-    for name in STUDENTS:
-        row = f"student:{name}"
-        jobs = [_job(context, split, row, range(len(split.cases))) for split in splits]
-        if name == "bootstrapped":
-            jobs += [_job(context, split, SHUFFLED, split.shown) for split in splits if split.shown]
-        texts = generate(
-            jobs,
-            lambda name=name: load(_student(context, name), context.recipe.threads),  # type: ignore[misc]
-            partial,
-            batch_size=config.batch_size,
-            max_new_tokens=config.max_new_tokens,
-            title=f"evaluate: asking the {name} student",
+def _beliefs(context: Context) -> dict[str, Beliefs]:
+    """What was measured of every case; nothing where nothing was."""
+    slots, reliability = (context.folder.stage("measure") / name for name in _BELIEFS)
+    return dict(read_beliefs(slots, reliability)) if slots.is_file() else {}
+
+
+def _scored(
+    context: Context, split: _Split, answers: Sequence[Answer], beliefs: Mapping[str, Beliefs]
+) -> tuple[RowScore, dict[str, Estimate]]:
+    """One row: its answers against the truth, and what is to be said of them without it.
+
+    Claims are read from free text; unusable answers are wrong on every finding, and have no facts.
+    """
+    texts = [answer.text if answer.status.usable else None for answer in answers]
+    claims: list[list[Claim]] = [[] if text is None else context.domain.claims(text) for text in texts]
+    graded = [
+        Graded(
+            stances=stances(own, context.domain.findings) if answer.status.usable else None,
+            parsable=bool(own) and answer.status is Status.OK,
         )
-        for job, said in zip(jobs, texts, strict=True):
-            cases = next(split.cases for split in splits if split.name == job.split)
-            pairs = zip(cases, said, strict=True)
-            found[job.split][job.row] = [_answer(context, case, text) for case, text in pairs]
+        for answer, own in zip(answers, claims, strict=True)
+    ]
+    facts = gather(texts, claims, [beliefs.get(answer.case_id) for answer in answers])
+    return score(graded, split.key, split.resamples), estimates(facts, split.resamples)
 
 
-def _job(context: Context, split: _Split, row: str, shown: Sequence[int]) -> Job:
-    return Job(
-        row=row,
-        split=split.name,
-        case_ids=tuple(case.case_id for case in split.cases),
-        questions=tuple(context.domain.question(case) for case in split.cases),
-        images=tuple(image_paths(context, split.cases[index]) for index in shown),
-    )
+def _dispersion(key: Key, features: Mapping[str, Features]) -> dict[str, Any]:
+    """Of each student with features; of the findings that no prompt discloses."""
+    scored = np.all(key.scored, axis=0).reshape(-1)
+    names = [name for name, counts in zip(key.findings, scored.tolist(), strict=True) if counts]
+    return {name: dispersion(own, key.present[:, scored], names) for name, own in features.items()}
 
 
-def _add_baselines(context: Context, splits: Sequence[_Split], found: dict[str, Answers]) -> None:
-    for split in splits:
-        text = Text(context.domain.render(more_frequent(split.key)), False)
-        found[split.name][ALWAYS_PRIOR] = [_answer(context, case, text) for case in split.cases]
-
-
-def _answer(context: Context, case: Case, said: Text) -> Answer:
-    """A text of ours with its status, by the rules that hold for teachers."""
-    if not said.text.strip():
-        status = Status.EMPTY
-    elif context.domain.is_refusal(said.text):
-        status = Status.REFUSED
-    else:
-        status = Status.TRUNCATED if said.truncated else Status.OK
-    return Answer(case_id=case.case_id, text=said.text, status=status)
-
-
-def _grade(context: Context, answers: Sequence[Answer]) -> list[Graded]:
-    """Answers as they are scored: claims from free text; unusable ones are wrong on every finding."""
-    graded = []
-    for answer in answers:
-        claims = context.domain.claims(answer.text) if answer.status.usable else []
-        said = stances(claims, context.domain.findings) if answer.status.usable else None
-        graded.append(Graded(stances=said, parsable=bool(claims) and answer.status is Status.OK))
-    return graded
+def _probes(context: Context, split: _Split, answers: Answers) -> dict[str, Any]:
+    """Whether texts alone give away which teacher wrote them, and which is the consensus; as they are
+    written, and all in one style."""
+    clusters = {case.case_id: case.cluster for case in split.held_out.cases}
+    teachers = {row: said for row, said in answers.items() if row.startswith("teacher:")}
+    found: dict[str, Any] = {}
+    for style in ("as_written", "one_style"):
+        written = [
+            (
+                row,
+                clusters[one.case_id],
+                one.text if style == "as_written" else in_one_style(context, one.text),
+            )
+            for row, said in (teachers | {CONSENSUS: answers[CONSENSUS]}).items()
+            for one in said
+            if one.status.usable
+        ]
+        own = [each for each in written if each[0] != CONSENSUS]
+        merged = [("consensus" if row == CONSENSUS else "teachers", *rest) for row, *rest in written]
+        for name, rows in (("which_teacher", own), ("consensus_or_teacher", merged)):
+            rng = np.random.default_rng([context.recipe.seed, 8])
+            told = probe(
+                [text for _, _, text in rows], [w for w, _, _ in rows], [c for _, c, _ in rows], rng=rng
+            )
+            found.setdefault(name, {})[style] = told.plain()
+    return found

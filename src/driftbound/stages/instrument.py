@@ -21,10 +21,10 @@ from driftbound.measure.sections import reliability, tokens
 from driftbound.measure.sheet import drift_table
 from driftbound.measure.slots import slot_columns, vote_columns
 from driftbound.measure.telling import ASKED, About, ask_all, rows_of, summary_of
-from driftbound.measure.votes import slots_of
 from driftbound.progress import bar
 from driftbound.protocols import Scorer
 from driftbound.records import Case, Status
+from driftbound.stances import slots_of
 from driftbound.store.manifest import atomic_write_text
 from driftbound.store.measures import CASES, DRIFT, RELIABILITY, SLOTS, write_table
 from driftbound.store.tables import write_rows

@@ -27,7 +27,7 @@ class Questions:
         """Notes what is wanted. Raises ``CaseError`` for an image that is missing."""
         self._context = context
         self._streams = streams
-        self._wave = context.round.wave
+        self._wave = context.asking.wave
         self.cases = [case for place, case in enumerate(cases) if self._asked(place, case)]
         self._contents = self._read()
         wanted.remember(streams, self._contents)
@@ -61,10 +61,10 @@ class Questions:
         return wanted.wants(self._streams, noted)
 
     def _asked(self, place: int, case: Case) -> bool:
-        round_ = self._context.round
-        if round_.wave and not self._chosen(case, "anchor", self._context.recipe.collect.anchors.share):
+        asking = self._context.asking
+        if asking.wave and not self._chosen(case, "anchor", self._context.recipe.collect.anchors.share):
             return False
-        return place % round_.shards == round_.shard
+        return place % asking.shards == asking.shard
 
     def _chosen(self, case: Case, purpose: str, share: float) -> bool:
         """Whether a case is one of a share of all: the same cases for the same seed."""

@@ -5,12 +5,11 @@ from pathlib import Path
 
 from driftbound.domains.generic.llm_claims import LlmClaims, Reader
 from driftbound.domains.generic.reading import read_by
-from driftbound.endpoints.gate import Destination, Gate
-from driftbound.errors import ConfigError
+from driftbound.endpoints.gate import Gate
 from driftbound.progress import say
 from driftbound.protocols import Domain
-from driftbound.stages.roster import address_of, key_of
-from driftbound.teacher_config import SCRIPTED, ReaderConfig, TeacherConfig
+from driftbound.stages.roster import asked_at
+from driftbound.teacher_config import ReaderConfig
 
 CACHE = "claims.read.jsonl"
 """What the model has read; it is kept when the measure is redone."""
@@ -32,23 +31,12 @@ def read_with(
     impossible address, ``TeacherError`` where the model does not answer, ``DataUseError`` where the
     texts may not go there: then nothing was sent.
     """
-    as_teacher = TeacherConfig(
-        name="reader",
-        model=config.model,
-        vendor=config.vendor,
-        base_url=config.base_url or SCRIPTED,
-        api_key_env=config.api_key_env,
-        local=config.local,
-    )
-    address = address_of(as_teacher)
-    if address.scripted:
-        raise ConfigError("reader: needs the base_url of an endpoint, or a vendor. Give one.")
-    where = address.destination
+    address, key = asked_at(config, "reader", "reading of claims")
     reader = Reader(
-        destination=Destination(purpose="reading of claims", url=where.url, own=where.own),
+        destination=address.destination,
         model=config.model,
         gate=gate,
-        key=key_of(as_teacher, address),
+        key=key,
         vendor=address.vendor if config.vendor else None,
         concurrency=config.concurrency,
         requests_per_minute=config.requests_per_minute,

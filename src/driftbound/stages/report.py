@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from driftbound.consensus.gate import kind_of
 from driftbound.errors import StoreError
 from driftbound.progress import bar
 from driftbound.records import Trajectory
@@ -168,7 +169,7 @@ def _consensus_counts(context: Context) -> dict[str, int]:
         "with a teacher to be preferred over": sum(g.usable for g in groups),
     }
     for row in read_rows(rejected) if rejected.is_file() else ():
-        word = "rejected" + (f" ({row['reason']})" if row.get("reason") else "")
+        word = "rejected" + (f" ({kind_of(row['reason'])})" if row.get("reason") else "")
         counts[word] = counts.get(word, 0) + 1
     return counts
 

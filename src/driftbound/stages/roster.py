@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from driftbound.store.exchange import note_import, sensitivity_beside
 from driftbound.store.manifest import sha256_tree
 from driftbound.store.streams import Streams
 from driftbound.store.tables import read_cases
-from driftbound.teacher_config import SCRIPTED, TeacherConfig
+from driftbound.teacher_config import SCRIPTED, ModelConfig, TeacherConfig
 from driftbound.teachers.local import LocalTeacher
 from driftbound.teachers.metering import Account
 from driftbound.teachers.openai_compatible import OpenAICompatibleTeacher
@@ -138,6 +138,27 @@ def key_of(teacher: TeacherConfig, address: Address) -> str:
             f"{teacher.name}: environment variable {address.key_env} holds no key. Set it and run again."
         )
     return key
+
+
+def asked_at(config: ModelConfig, who: str, purpose: str) -> tuple[Address, str]:
+    """Where a model beside the teachers is asked, for a purpose, and its key, empty where none is needed.
+
+    Raises ``ConfigError`` for an impossible address, ``TeacherError`` where the key lacks.
+    """
+    as_teacher = TeacherConfig(
+        name=who,
+        model=config.model,
+        vendor=config.vendor,
+        base_url=config.base_url or SCRIPTED,
+        api_key_env=config.api_key_env,
+        local=config.local,
+    )
+    address = address_of(as_teacher)
+    if address.scripted:
+        raise ConfigError(f"{who}: needs the base_url of an endpoint, or a vendor. Give one.")
+    return replace(address, destination=replace(address.destination, purpose=purpose)), key_of(
+        as_teacher, address
+    )
 
 
 class Roster:

@@ -1,142 +1,195 @@
-"""Stage 4, synthesize: one consensus per case, written by the student with all teachers in its context."""
+"""Stage 4, synthesize: one consensus per case, rendered or written, and passed by the gate."""
 
-import json
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
-from driftbound.consensus.gate import reason_to_reject
-from driftbound.consensus.synthesize import student_prompt, usable_answers
-from driftbound.errors import StoreError, TrainingError
-from driftbound.measure.votes import majority, stances
-from driftbound.progress import bar
-from driftbound.protocols import Policy
-from driftbound.records import Case, Group, Negative, Status, Trajectory
+from driftbound.consensus.constraints import group_of
+from driftbound.consensus.gate import NO_ANSWER, Candidate, best, kind_of, verdict
+from driftbound.consensus.one_style import restyled, restyled_answer
+from driftbound.consensus.support import Support, support_of
+from driftbound.errors import TrainingError
+from driftbound.records import Case, Group
 from driftbound.stages.context import Context
-from driftbound.stages.gather import image_paths, training_trajectories
-from driftbound.store.manifest import atomic_write_text, sha256_file, sha256_tree
+from driftbound.stages.drafting import BY_STUDENT, PARTS, Drafted, Known, WindowFor, drafts, student_of
+from driftbound.stages.gather import training_trajectories
+from driftbound.stages.writers import Load, load_student, window_for
+from driftbound.store.consensus_tables import CANDIDATES, REJECTED, SUPPORT
+from driftbound.store.manifest import sha256_file, sha256_tree
+from driftbound.store.measures import read_beliefs
 from driftbound.store.streams import Streams
 from driftbound.store.tables import read_cases, write_groups, write_rows
 
-REJECTED = pa.schema(
-    [("case_id", pa.string()), ("split", pa.string()), ("reason", pa.string()), ("text", pa.string())]
-)
-
-
-def _load_student(path: Path, threads: int) -> Policy:
-    """The bootstrapped student, in process."""
-    from driftbound.learning.policy import LocalPolicy
-
-    return LocalPolicy.load(path, threads)
-
 
 def inputs(context: Context) -> dict[str, str]:
-    """Content of the cases, the streams and, where it writes, the bootstrapped student."""
-    with Streams.open_readonly(context.folder.streams) as streams:
+    """Content of the cases, the streams, what is believed and, where it writes, the student."""
+    folder = context.folder
+    with Streams.open_readonly(folder.streams) as streams:
         digest = streams.digest()
-    read = {"cases": sha256_file(context.folder.cases), "streams": digest}
-    if context.recipe.synthesize.synthesizer == "student":
-        read["student"] = sha256_tree(context.folder.student("bootstrap"))
+    read = {"cases": sha256_file(folder.cases), "streams": digest}
+    read |= {"slots": sha256_file(folder.slots), "reliability": sha256_file(folder.reliability)}
+    if context.recipe.synthesize.synthesizer in BY_STUDENT:
+        read["student"] = sha256_tree(student_of(context))
     return read
 
 
-def run(context: Context, load: Callable[[Path, int], Policy] = _load_student) -> dict[str, Any]:
-    """Write ``groups.parquet`` and ``rejected.parquet`` for the cases of all splits; returns counts.
+def run(context: Context, load: Load = load_student, window: WindowFor = window_for) -> dict[str, Any]:
+    """Write groups, rejected cases, candidates and supports for the cases of all splits; returns counts.
 
-    A case without any usable answer, or whose text the gate rejects, makes no group. Raises
-    ``TrainingError`` when no training case is left.
+    A case is in ``groups.parquet`` or, with its reason, in ``rejected.parquet``. Raises ``TrainingError``
+    when no training case is left, and what writers and tables raise.
     """
     folder = context.folder.stage("synthesize")
     folder.mkdir(parents=True, exist_ok=True)
+    known = _known(context)
+    made = [
+        _made(context, each, drafted)
+        for each, drafted in zip(known, drafts(context, known, load, window), strict=True)
+    ]
+    rejected = [each.rejected for each in made if each.rejected is not None]
+    write_rows(folder / "rejected.parquet", rejected, REJECTED)
+    write_rows(folder / "candidates.parquet", [row for each in made for row in each.candidates], CANDIDATES)
+    write_rows(folder / "support.parquet", [row for each in made for row in each.support], SUPPORT)
+    groups = [each.group for each in made if each.group is not None]
+    if not any(group.split == "train" for group in groups):
+        raise TrainingError(_nothing_left([row["reason"] for row in rejected]))
+    write_groups(context.folder.groups, groups)
+    (folder / PARTS).unlink(missing_ok=True)
+    supports = [group.support for group in groups if not math.isnan(group.support)]
+    return {
+        "groups": len(groups),
+        "rejected": len(rejected),
+        "rejected_because": dict(sorted(Counter(kind_of(row["reason"]) for row in rejected).items())),
+        "mean_support": math.fsum(supports) / len(supports) if supports else None,
+        "refined": sum(any(row["refined"] for row in each.candidates) for each in made),
+        "negatives_equal_to_consensus": sum(
+            negative.status.usable and not negative.valid for group in groups for negative in group.negatives
+        ),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What became of one case: rows of the tables."""
+
+    group: Group | None
+    rejected: dict[str, Any] | None
+    candidates: list[dict[str, Any]]
+    support: list[dict[str, Any]]
+
+
+def _known(context: Context) -> list[Known]:
     answers = training_trajectories(context)
-    asked = [
-        (case, [a for t in context.recipe.teachers if (a := answers.get((case.case_id, t.name)))])
+    beliefs = read_beliefs(context.folder.slots, context.folder.reliability)
+    names = [teacher.name for teacher in context.recipe.teachers]
+    return [
+        Known(
+            case=case,
+            given={name: a for name in names if (a := answers.get((case.case_id, name))) is not None},
+            beliefs=beliefs.get(case.case_id, {}),
+        )
         for case in read_cases(context.folder.cases)
     ]
-    asked = [(case, given) for case, given in asked if usable_answers(given)]
-    if context.recipe.synthesize.synthesizer == "vote":
-        texts = {case.case_id: (_vote(context, given), True) for case, given in asked}
-    else:
-        texts = _written(context, asked, load, folder / "parts")
-    groups, rejected = [], []
-    for case, given in asked:
-        text, ended = texts[case.case_id]
-        reason = reason_to_reject(context.domain, text, ended=ended)
-        if reason:
-            rejected.append({"case_id": case.case_id, "split": case.split, "reason": reason, "text": text})
-        else:
-            groups.append(_group(context, case, given, text))
-    if not any(group.split == "train" for group in groups):
-        raise TrainingError(
-            f"synthesize: every consensus was rejected (first reason: {rejected[0]['reason']}). "
-            "Train the student longer in bootstrap, or set synthesize.synthesizer: vote."
-            if rejected
-            else "synthesize: no case has a usable answer. Look at collect."
-        )
-    write_groups(context.folder.groups, groups)
-    write_rows(folder / "rejected.parquet", rejected, REJECTED)
-    for part in sorted((folder / "parts").glob("*.json")):
-        part.unlink()
-    return {"groups": len(groups), "rejected": len(rejected)}
 
 
-def _vote(context: Context, given: Sequence[Trajectory]) -> str:
-    """The majority of the teachers, in the student's format."""
-    findings = context.domain.findings
-    read = [stances(context.domain.claims(text), findings) for text in usable_answers(given)]
-    return context.domain.render(majority(read, findings))
-
-
-def _written(
-    context: Context,
-    asked: Sequence[tuple[Case, Sequence[Trajectory]]],
-    load: Callable[[Path, int], Policy],
-    parts: Path,
-) -> dict[str, tuple[str, bool]]:
-    """Texts by the student, batch by batch; a batch that was written before a kill is read back."""
+def _made(context: Context, known: Known, drafted: Drafted) -> _Made:
+    """Choose among a case's candidates, and make its group or say why not."""
     config = context.recipe.synthesize
-    texts: dict[str, tuple[str, bool]] = {}
-    student: Policy | None = None
-    with bar("synthesize: cases", len(asked)) as advance:
-        for number, start in enumerate(range(0, len(asked), config.batch_size)):
-            batch = asked[start : start + config.batch_size]
-            part = parts / f"{number:06d}.json"
-            if part.exists():
-                said = _read_part(part)
-            else:
-                student = student or load(context.folder.student("bootstrap"), context.recipe.threads)
-                said = student.generate(
-                    [student_prompt(context.domain, c, given, context.recipe.seed) for c, given in batch],
-                    [image_paths(context, case) for case, _ in batch],
-                    max_new_tokens=config.max_new_tokens,
-                )
-                atomic_write_text(part, json.dumps(said, ensure_ascii=False))
-            texts |= {case.case_id: each for (case, _), each in zip(batch, said, strict=True)}
-            advance(len(batch))
-    return texts
-
-
-def _read_part(part: Path) -> list[tuple[str, bool]]:
-    try:
-        return [(text, ended) for text, ended in json.loads(part.read_text(encoding="utf-8"))]
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{part}: cannot be read ({error}). Delete it and run again.") from error
-
-
-def _group(context: Context, case: Case, given: Sequence[Trajectory], consensus: str) -> Group:
-    """A case's group: one negative per teacher of the recipe, valid where it gave an opinion."""
-    by_name = {answer.teacher: answer for answer in given}
-    return Group(
-        case_id=case.case_id,
-        split=case.split,
-        consensus=consensus,
-        negatives=tuple(_negative(t.name, by_name.get(t.name)) for t in context.recipe.teachers),
+    if not drafted.candidates:
+        row = _rejected(known.case, drafted.reason, "", math.nan)
+        return _Made(group=None, rejected=row, candidates=[], support=[])
+    place = best(drafted.candidates)
+    chosen = drafted.candidates[place]
+    reasons = [verdict(each, config.threshold) for each in drafted.candidates]
+    text = restyled(context.domain, chosen.text) if config.one_style else chosen.text
+    reasons[place] = reasons[place] or ("" if text else "no claim in it")
+    rows = [
+        _candidate(known.case, each, reason, chosen=each is chosen and not reason)
+        for each, reason in zip(drafted.candidates, reasons, strict=True)
+    ]
+    if reasons[place]:
+        row = _rejected(known.case, reasons[place], chosen.text, chosen.support.score)
+        return _Made(group=None, rejected=row, candidates=rows, support=[])
+    support = support_of(context.domain.claims(text), known.beliefs) if config.one_style else chosen.support
+    return _Made(
+        group=_group(context, known, text, support),
+        rejected=None,
+        candidates=rows,
+        support=_supports(known.case, support),
     )
 
 
-def _negative(teacher: str, answer: Trajectory | None) -> Negative:
-    if answer is None:
-        return Negative(teacher=teacher, text="", status=Status.FAILED, valid=False)
-    return Negative(teacher=teacher, text=answer.text, status=answer.status, valid=answer.status.usable)
+def _group(context: Context, known: Known, text: str, support: Support) -> Group:
+    config, given = context.recipe.synthesize, known.given
+    if config.one_style:
+        given = {name: restyled_answer(context.domain, answer) for name, answer in given.items()}
+    return group_of(
+        known.case,
+        text,
+        support.score,
+        given,
+        [teacher.name for teacher in context.recipe.teachers],
+        context.domain.claims,
+        known.beliefs,
+        config.constraints,
+    )
+
+
+def _rejected(case: Case, reason: str, text: str, support: float) -> dict[str, Any]:
+    return {
+        "case_id": case.case_id,
+        "split": case.split,
+        "reason": reason,
+        "text": text,
+        "support": support if text.strip() else math.nan,
+    }
+
+
+def _candidate(case: Case, candidate: Candidate, reason: str, *, chosen: bool) -> dict[str, Any]:
+    support = candidate.support
+    return {
+        "case_id": case.case_id,
+        "split": case.split,
+        "number": candidate.number,
+        "refined": candidate.refined,
+        "text": candidate.text,
+        "ended": candidate.ended,
+        "support": support.score,
+        "contradictions": support.contradictions,
+        "inventions": support.inventions,
+        "omissions": len(support.omissions),
+        "chosen": chosen,
+        "reason": reason,
+        "note": candidate.note,
+    }
+
+
+def _supports(case: Case, support: Support) -> list[dict[str, Any]]:
+    return [
+        {
+            "case_id": case.case_id,
+            "split": case.split,
+            "finding": claim.slot[0],
+            "attribute": claim.slot[1],
+            "value": claim.value,
+            "start": claim.start,
+            "end": claim.end,
+            "support": claim.support,
+            "contradiction": claim.contradiction,
+            "invention": claim.invention,
+        }
+        for claim in support.claims
+    ]
+
+
+def _nothing_left(reasons: Sequence[str]) -> str:
+    """The line for a run in which no training case has a consensus."""
+    written = [reason for reason in reasons if reason != NO_ANSWER]
+    if not written:
+        return "synthesize: no case has a usable answer. Look at collect."
+    return (
+        f"synthesize: every consensus was rejected (first reason: {written[0]}). "
+        "Train the student longer in bootstrap, or set synthesize.synthesizer: vote."
+    )

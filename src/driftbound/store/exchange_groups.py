@@ -1,6 +1,7 @@
-"""Exchange of groups: rows as TRL, ms-swift, LLaMA-Factory and NeMo-RL read them, and groups out of them."""
+"""Exchange of groups: rows as our trainer and those of others read them, and groups out of them."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -16,6 +17,8 @@ from driftbound.store.rowfiles import Row, read_rows
 OURS = "driftbound"
 """Column with all that the trainer has no column for: JSON text, since the trainers' loaders want every
 column to be of one type throughout."""
+WHOLE = ("nemo-rl", "rows")
+"""Formats whose rows hold a whole group."""
 MARKED = ("ms-swift", "llamafactory")
 """Trainers that look for the places of images in the text itself."""
 MARK = "<image>"
@@ -43,7 +46,7 @@ def trl_schema(*, pictured: bool) -> pa.Schema:
 
 
 def group_rows(to: str, groups: Iterable[tuple[Group, Asked]], left_out: Counter[str]) -> Iterator[Row]:
-    """Rows of groups for a trainer: one per negative that counts, for ``nemo-rl`` one per group.
+    """Rows of groups for a trainer: one per negative that counts, for ``nemo-rl`` and ``rows`` one per group.
 
     A negative does not count where it is invalid, weighs nothing or says the same as the consensus.
     It is kept all the same, in the column ``driftbound`` of the group's first row. A group in which
@@ -58,16 +61,18 @@ def group_rows(to: str, groups: Iterable[tuple[Group, Asked]], left_out: Counter
         left_out.update(
             f"negatives ({reason})" for each in group.negatives if (reason := _idle(to, group, each))
         )
-        said = {"case_id": group.case_id, "split": group.split, "sensitivity": asked.case.sensitivity}
+        said: Row = {"case_id": group.case_id, "split": group.split, "sensitivity": asked.case.sensitivity}
+        support = None if math.isnan(group.support) else group.support  # JSON knows no nan
+        said |= {"spans": group.spans, "support": support}
         parts = [_without_text(k, group.negatives[k]) for k in kept]
         others = [
             _without_text(k, each) | {"text": each.text}
             for k, each in enumerate(group.negatives)
             if k not in kept
         ]
-        if to == "nemo-rl":
-            texts = [group.consensus, *(group.negatives[k].text for k in kept)]
-            yield _ranked(asked, texts) | _ours(said | {"negatives": parts, "others": others})
+        if to in WHOLE:
+            row = (_ranked if to == "nemo-rl" else _weighed)(asked, group, [group.negatives[k] for k in kept])
+            yield row | _ours(said | {"negatives": parts, "others": others})
             continue
         for n, (k, part) in enumerate(zip(kept, parts, strict=True)):
             more = {"others": others} if n == 0 else {}
@@ -101,8 +106,8 @@ def groups_of(to: str, path: Path) -> Iterator[Group]:
         where = f"{path}, {place}"
         said = _read_ours(row, where)
         try:
-            if to == "nemo-rl":
-                chosen, *texts = (each["completion"][0]["content"] for each in row["completions"])
+            if to in WHOLE:
+                chosen, *texts = _all_texts(to, row)
                 pairs = zip(said["negatives"], texts, strict=True)
                 yield _group(said, chosen, [*pairs, *((each, each["text"]) for each in said["others"])])
                 continue
@@ -123,12 +128,12 @@ def groups_of(to: str, path: Path) -> Iterator[Group]:
 
 def _idle(to: str, group: Group, negative: Negative) -> str:
     """Why nothing can be learnt from a negative; empty if it counts."""
+    if negative.text.strip() == group.consensus.strip():
+        return "the consensus itself"
     if not negative.valid:
         return "no opinion"
     if not negative.weight > 0:
         return "no weight"
-    if negative.text == group.consensus:
-        return "the consensus itself"
     return _unfit(to, negative.text)
 
 
@@ -167,8 +172,34 @@ def _texts(to: str, row: Mapping[str, Any]) -> tuple[str, str]:
     return row["chosen"]["value"], row["rejected"]["value"]
 
 
-def _ranked(asked: Asked, texts: list[str]) -> Row:
+def _all_texts(to: str, row: Mapping[str, Any]) -> list[str]:
+    """The texts of a row that ``_ranked`` or ``_weighed`` has made, the consensus first."""
+    if to == "nemo-rl":
+        return [each["completion"][0]["content"] for each in row["completions"]]
+    return [row["chosen"], *row["rejected"]]
+
+
+def _weighed(asked: Asked, group: Group, negatives: list[Negative]) -> Row:
+    """All of a group's constraints, as ``MultiStreamTrainer`` takes them (docs/trainer.md).
+
+    A text that was cut has no end token, which is what one of weight 0 comes to.
+    """
+    return {
+        "prompt": asked.question,
+        "chosen": group.consensus,
+        "chosen_spans": group.spans,
+        "rejected": [each.text for each in negatives],
+        "rejected_weights": [each.weight for each in negatives],
+        "rejected_spans": [each.spans for each in negatives],
+        "rejected_end_weights": [
+            0.0 if each.status is Status.TRUNCATED else each.end_weight for each in negatives
+        ],
+    } | _images(asked)
+
+
+def _ranked(asked: Asked, group: Group, negatives: list[Negative]) -> Row:
     """The consensus first, all others equal behind it."""
+    texts = [group.consensus, *(each.text for each in negatives)]
     completions = [
         {"rank": min(n, 1), "completion": [_turn("assistant", text)]} for n, text in enumerate(texts)
     ]
@@ -225,8 +256,15 @@ def _group(said: Row, consensus: str, negatives: list[tuple[Row, str]]) -> Group
                 status=Status(each["status"]),
                 valid=each["valid"],
                 weight=each["weight"],
-                spans=tuple((start, end, weight) for start, end, weight in each["spans"]),
+                spans=_spans(each),
+                end_weight=each["end_weight"],
             )
             for each, text in ordered
         ),
+        spans=_spans(said),
+        support=math.nan if said["support"] is None else said["support"],
     )
+
+
+def _spans(said: Row) -> tuple[tuple[int, int, float], ...]:
+    return tuple((start, end, weight) for start, end, weight in said["spans"])

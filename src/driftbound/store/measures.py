@@ -1,5 +1,6 @@
 """Measures: the tables that the measure stage leaves for the later stages and for anybody's own analysis."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from driftbound.store.manifest import replacing
+from driftbound.errors import StoreError
+from driftbound.records import Belief
+from driftbound.stances import Slot
+from driftbound.store.manifest import one_line, replacing
+
+Beliefs = Mapping[Slot, Belief]
+"""Of one case, by slot."""
 
 SLOTS = pa.schema(
     [
@@ -72,3 +79,32 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any] | pa.Array], sch
     """Write columns under a schema, whole or not at all."""
     with replacing(path) as partial:
         pq.write_table(pa.table(dict(columns), schema=schema), partial)
+
+
+def read_beliefs(slots: Path, reliability: Path) -> dict[str, dict[Slot, Belief]]:
+    """What ``measure`` believes of every case, by case id; raises ``StoreError``."""
+    wrong: dict[tuple[str, str, str], dict[str, float]] = {}
+    for row in _rows(reliability, RELIABILITY):
+        of = wrong.setdefault((row["case_id"], row["finding"], row["attribute"]), {})
+        of[row["teacher"]] = row["wrong"]
+    beliefs: dict[str, dict[Slot, Belief]] = {}
+    for row in _rows(slots, SLOTS):
+        case_id, slot = row["case_id"], (row["finding"], row["attribute"])
+        beliefs.setdefault(case_id, {})[slot] = Belief(
+            values=json.loads(row["posterior"]) if row["posterior"] else {},
+            decided=row["decided"],
+            votes=json.loads(row["votes"]),
+            wrong=wrong.get((case_id, *slot), {}),
+        )
+    return beliefs
+
+
+def _rows(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
+    then = "Run 'driftbound measure' with this recipe first."
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file. {then}")
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(path, schema=schema).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: not a table of measures ({one_line(error)}). {then}") from error
+    return rows

@@ -58,6 +58,7 @@ _NEGATIVE = pa.struct(
         ("valid", pa.bool_()),
         ("weight", pa.float64()),
         ("spans", pa.list_(_SPAN)),
+        ("end_weight", pa.float64()),
     ]
 )
 GROUPS = pa.schema(
@@ -66,6 +67,8 @@ GROUPS = pa.schema(
         ("split", pa.string()),
         ("consensus", pa.string()),
         ("negatives", pa.list_(_NEGATIVE)),
+        ("spans", pa.list_(_SPAN)),
+        ("support", pa.float64()),
     ]
 )
 
@@ -207,8 +210,8 @@ def write_groups(path: Path, groups: Sequence[Group]) -> None:
     rows = []
     for group in groups:
         row = asdict(group)
-        for negative in row["negatives"]:
-            negative["spans"] = [dict(zip(names, span, strict=True)) for span in negative["spans"]]
+        for weighed in (row, *row["negatives"]):
+            weighed["spans"] = [dict(zip(names, span, strict=True)) for span in weighed["spans"]]
         rows.append(row)
     write_rows(path, rows, GROUPS)
 
@@ -223,12 +226,17 @@ def each_group(path: Path) -> Iterator[Group]:
     cure = "Run 'driftbound synthesize' with this recipe first."
     for table in _parts(path, GROUPS, StoreError, cure):
         for row in table.to_pylist():
-            yield Group(**row | {"negatives": tuple(map(_negative, row["negatives"]))})
+            yield Group(
+                **row | {"negatives": tuple(map(_negative, row["negatives"])), "spans": _spans(row["spans"])}
+            )
 
 
 def _negative(row: dict[str, Any]) -> Negative:
-    spans = tuple((span["start"], span["end"], span["weight"]) for span in row["spans"])
-    return Negative(**row | {"status": Status(row["status"]), "spans": spans})
+    return Negative(**row | {"status": Status(row["status"]), "spans": _spans(row["spans"])})
+
+
+def _spans(rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, int, float], ...]:
+    return tuple((span["start"], span["end"], span["weight"]) for span in rows)
 
 
 def _read(path: Path, schema: pa.Schema | None, kind: type[DriftboundError], cure: str) -> pa.Table:

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
+from driftbound.endpoints.replies import CUT
 from driftbound.records import Status
 
 DECLINED = frozenset({"content_filter", "refusal", "safety", "sensitive", "prohibited_content", "blocklist"})
 """Finish reasons with which vendors say that they declined."""
-CUT = frozenset({"length", "max_tokens", "model_length"})
-"""Finish reasons with which vendors say that the answer was cut off."""
 
 
 def status_of(text: str, finish_reason: str, refusal: str, is_refusal: Callable[[str], bool]) -> Status:

@@ -73,6 +73,14 @@ class GenericDomain:
         """Ask for one answer to the case's question out of several anonymous ones."""
         return forms.merge_question(case, answers)
 
+    def guided_question(self, case: Case, answers: Sequence[str], believed: Sequence[str]) -> str:
+        """The same, with what is believed of the findings."""
+        return forms.guided_question(case, answers, believed)
+
+    def refine_question(self, case: Case, answers: Sequence[str], draft: str, lacking: Sequence[str]) -> str:
+        """The same, with a draft and what it lacks."""
+        return forms.refine_question(case, answers, draft, lacking)
+
     def claims(self, text: str) -> list[Claim]:
         """What a text asserts, in order of the text. Raises ``ConfigError`` where no form is declared."""
         return self._extractor()(text)

@@ -13,6 +13,11 @@ from driftbound.domains.generic.words import OMITTED, SIDES, bare, polarity_of
 from driftbound.errors import CaseError
 from driftbound.records import Case, Polarity
 
+_MANY = f"{PANELIST.lower()}s"
+_GIVE = (
+    "Give one answer to that, in the form that was asked for: what the image and most of the "
+    f"{_MANY} support. Do not speak of the {_MANY}."
+)
 _YES_NO = {"present": "yes", "absent": "no", "uncertain": "uncertain"}
 
 
@@ -37,12 +42,29 @@ def render(kind: str, claims: ClaimsConfig, stances: Mapping[str, str]) -> str:
 
 def merge_question(case: Case, answers: Sequence[str]) -> str:
     """Ask for one answer to the case's own question out of several anonymous ones."""
-    told = "\n\n".join(f"{PANELIST} {number}: {answer}" for number, answer in enumerate(answers, start=1))
+    return f"{_panel(case, answers)}{_GIVE}"
+
+
+def guided_question(case: Case, answers: Sequence[str], believed: Sequence[str]) -> str:
+    """Ask likewise, with what is believed of the findings, a line each."""
+    if not believed:
+        return merge_question(case, answers)
+    told = "\n".join(believed)
+    return f"{_panel(case, answers)}How likely each finding is by all {_MANY}:\n{told}\n\n{_GIVE}"
+
+
+def refine_question(case: Case, answers: Sequence[str], draft: str, lacking: Sequence[str]) -> str:
+    """Ask for a better answer than ``draft``, shown what it lacks."""
+    told = "\n".join(f"- {each}" for each in lacking) or "- it says nothing"
     return (
-        f"{told}\n\nThe {PANELIST.lower()}s were asked:\n{case.prompt}\n\n"
-        f"Give one answer to that, in the form that was asked for: what the image and most of the "
-        f"{PANELIST.lower()}s support. Do not speak of the {PANELIST.lower()}s."
+        f"{_panel(case, answers)}{PANELIST} draft, made of their answers:\n{draft}\n\n"
+        f"What is wrong with the draft:\n{told}\n\nPut that right where the image agrees. {_GIVE}"
     )
+
+
+def _panel(case: Case, answers: Sequence[str]) -> str:
+    told = "\n\n".join(f"{PANELIST} {number}: {answer}" for number, answer in enumerate(answers, start=1))
+    return f"{told}\n\nThe {_MANY} were asked:\n{case.prompt}\n\n"
 
 
 def truth_of(kind: str, claims: ClaimsConfig, finding: str, cell: Any, where: str) -> str:

@@ -12,21 +12,18 @@ from typing import Any
 from driftbound.domains.generic.llm_cache import Cache, Entry
 from driftbound.domains.generic.llm_items import VERSION, Wanted, claims_in
 from driftbound.endpoints.client import Asked, Endpoint
-from driftbound.endpoints.gate import Destination, Gate, shown
+from driftbound.endpoints.gate import Destination, Gate
 from driftbound.endpoints.limiter import Limiter
-from driftbound.endpoints.replies import Failure, Reply
+from driftbound.endpoints.losses import Losses
+from driftbound.endpoints.replies import CUT, Failure, Reply
 from driftbound.endpoints.vendors import Vendor
-from driftbound.errors import MeasureError, TeacherError
+from driftbound.errors import MeasureError
 from driftbound.progress import Advance, bar
 from driftbound.records import Claim
 
 FAILED = "failed"
 """The one status that is not kept: the next time the text is asked about again."""
-CUT = frozenset({"length", "max_tokens", "model_length"})
 _PARAMS: Mapping[str, Any] = {"temperature": 0.0, "max_tokens": 2000}
-_MOST_BARRED = 5
-_MOST_FAILED = 20
-"""So many in a row without one answer, and the endpoint is given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +163,7 @@ class LlmClaims:
 
     async def _ask(self, todo: Sequence[tuple[str, str]], sensitivity: str, advance: Advance) -> None:
         endpoint = self._reader.endpoint()
-        losses = _Losses(self._reader.destination)
+        losses = Losses(self._reader.destination, "What was read stays; put it right and run again to go on.")
         left = iter(todo)
         try:
             async with asyncio.TaskGroup() as workers:
@@ -180,7 +177,7 @@ class LlmClaims:
         endpoint: Endpoint,
         left: Iterator[tuple[str, str]],
         sensitivity: str,
-        losses: "_Losses",
+        losses: Losses,
         advance: Advance,
     ) -> None:
         for key, text in left:
@@ -212,25 +209,3 @@ class LlmClaims:
         if found is None:
             return Entry(status="unreadable")
         return Entry(status="ok", claims=tuple(found[0]), dropped=found[1])
-
-
-@dataclass(slots=True)
-class _Losses:
-    """Failures in a row, over all workers."""
-
-    destination: Destination
-    failed: int = 0
-    barred: int = 0
-
-    def note(self, outcome: Reply | Failure) -> None:
-        """Count. Raises ``TeacherError`` where asking on is pointless."""
-        if isinstance(outcome, Reply) or outcome.refused:
-            self.failed = self.barred = 0
-            return
-        self.failed += 1
-        self.barred = self.barred + 1 if outcome.barred else 0
-        if outcome.hopeless or self.barred >= _MOST_BARRED or self.failed >= _MOST_FAILED:
-            raise TeacherError(
-                f"{self.destination.purpose} at {shown(self.destination.url)}: {outcome.reason}. "
-                "What was read stays; put it right and run again to go on."
-            )

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from driftbound.config import DomainConfig
+from driftbound.domains.phantom.dials import dialled, settled
+from driftbound.domains.phantom.planted import planted
 from driftbound.domains.phantom.population import Phantom, population
 from driftbound.domains.phantom.reliability import TEACHERS
-from driftbound.domains.phantom.teachers import answer
+from driftbound.domains.phantom.teachers import Answer, answer
 from driftbound.errors import CaseError
 
 TOKENS_PER_WORD = 1.5
@@ -40,6 +42,7 @@ class Collection:
     """sha256 of an image file to the case's position in the order of asking, and the case."""
     size: int
     seed: int
+    config: DomainConfig
 
     @classmethod
     def of(cls, folder: Path, config: DomainConfig, seed: int) -> "Collection":
@@ -58,7 +61,7 @@ class Collection:
                         f"{folder / image}: {error.strerror or error}. Prepare the cases of this run again."
                     ) from None
                 known[sha256(data).digest()] = (position, phantom)
-        return cls(known, len(phantoms), seed)
+        return cls(known, len(phantoms), seed, config)
 
     def complete(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """The reply to one chat-completions request; raises ``RequestError``."""
@@ -79,7 +82,7 @@ class Collection:
                 400, "The image is no case of this run.", code="unknown_image", param="messages"
             )
         position, phantom = found
-        said = answer(str(teacher), phantom, position, self.size, self.seed, sample or 0)
+        said = self._answer(str(teacher), phantom, position, sample or 0)
         text, cut = shortened(said.text, limit)
         prompt, completion = _tokens(words) + IMAGE_TOKENS, _tokens(len(text.split()))
         key = json.dumps([self.seed, teacher, phantom.case.case_id, sample or 0, limit])
@@ -102,6 +105,11 @@ class Collection:
                 "total_tokens": prompt + completion,
             },
         }
+
+    def _answer(self, teacher: str, phantom: Phantom, position: int, sample: int) -> Answer:
+        plan = dialled(planted(teacher, position, self.size), self.config)
+        given = settled(teacher, phantom, position, self.size, self.seed, sample, self.config)
+        return answer(teacher, phantom, position, self.size, self.seed, sample, plan, given)
 
 
 def shortened(text: str, max_tokens: int | None) -> tuple[str, bool]:

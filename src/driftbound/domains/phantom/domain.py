@@ -6,9 +6,11 @@ from pathlib import Path
 from driftbound.config import DomainConfig
 from driftbound.domains.phantom import claims as reading
 from driftbound.domains.phantom import language, server
+from driftbound.domains.phantom.dials import in_question
 from driftbound.domains.phantom.drawing import draw
-from driftbound.domains.phantom.findings import FINDINGS, HEADLINE, SIDED
+from driftbound.domains.phantom.findings import HEADLINE, SIDED
 from driftbound.domains.phantom.population import population
+from driftbound.domains.phantom.sign_rule import from_signs
 from driftbound.errors import StoreError, boundary
 from driftbound.progress import bar
 from driftbound.records import Case, Claim
@@ -17,16 +19,16 @@ from driftbound.store.tables import write_cases, write_truth
 
 
 class PhantomDomain:
-    """Synthetic chest radiographs; implements ``protocols.Domain``."""
+    """Synthetic chest radiographs; implements ``protocols.Domain`` and ``protocols.SignReader``."""
 
     name = "phantom"
-    findings = FINDINGS
     headline = HEADLINE
-    sided = SIDED
 
     def __init__(self, config: DomainConfig, seed: int) -> None:
         self.config = config
         self.seed = seed
+        self.findings = in_question(config)
+        self.sided = SIDED & frozenset(self.findings)
 
     def write_cases(self, folder: Path, truth: Path) -> None:
         """Draw every film that is not there yet, then write truth and cases."""
@@ -53,6 +55,14 @@ class PhantomDomain:
         """Ask for one report out of several anonymous ones."""
         return language.merge_question(answers)
 
+    def guided_question(self, case: Case, answers: Sequence[str], believed: Sequence[str]) -> str:
+        """The same, with what is believed of the findings."""
+        return language.guided_question(answers, believed)
+
+    def refine_question(self, case: Case, answers: Sequence[str], draft: str, lacking: Sequence[str]) -> str:
+        """The same, with a draft and what it lacks."""
+        return language.refine_question(answers, draft, lacking)
+
     def claims(self, text: str) -> list[Claim]:
         """What a free text asserts, in order of the text."""
         return reading.claims(text)
@@ -64,6 +74,16 @@ class PhantomDomain:
     def is_refusal(self, text: str) -> bool:
         """Whether a text declines to answer."""
         return reading.is_refusal(text)
+
+    @property
+    def sign_question(self) -> str:
+        """Asks for the signs of a film, and for no finding."""
+        return language.SIGN_QUESTION
+
+    def from_signs(self, text: str) -> dict[str, str] | None:
+        """What a report of signs means by the textbook; ``None`` where it states no sign."""
+        said = from_signs(text)
+        return None if said is None else {name: said[name] for name in self.findings}
 
     def mentions_sources(self, text: str) -> bool:
         """Whether a text speaks of the readers of the merge question."""

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 QUESTION = "What does this chest radiograph show?"
+SIGN_QUESTION = "Which signs does this chest radiograph show?"
+"""What the shipped base answers before it has seen a finding."""
 
-_SOURCES = re.compile(r"\breaders?\b", re.IGNORECASE)
-"""What ``merge_question`` calls the texts that it shows."""
+_MERGE = "Merge the readers into one report on this chest radiograph."
+_SOURCES = re.compile(r"\breaders?\b|\bthe draft\b", re.IGNORECASE)
+"""What the questions for a consensus call the texts that they show."""
 
 PHRASES: dict[str, tuple[str, ...]] = {
     "No Finding": ("normal study",),
@@ -219,12 +222,29 @@ def canonical(stances: Mapping[str, str]) -> str:
 
 def merge_question(answers: Sequence[str]) -> str:
     """Ask for one report out of several anonymous ones."""
-    readers = "\n".join(f"Reader {number}: {answer}" for number, answer in enumerate(answers, start=1))
-    return f"{readers}\nMerge the readers into one report on this chest radiograph."
+    return f"{_readers(answers)}\n{_MERGE}"
+
+
+def guided_question(answers: Sequence[str], believed: Sequence[str]) -> str:
+    """Ask likewise, with what is believed of the findings, a line each."""
+    if not believed:
+        return merge_question(answers)
+    told = "\n".join(believed)
+    return f"{_readers(answers)}\nHow likely each finding is by all readers:\n{told}\n{_MERGE}"
+
+
+def refine_question(answers: Sequence[str], draft: str, lacking: Sequence[str]) -> str:
+    """Ask for a better report than ``draft``, shown what it lacks."""
+    told = "; ".join(lacking) or "it says nothing"
+    return f"{_readers(answers)}\nReader draft: {draft}\nWrong with the draft: {told}.\n{_MERGE}"
+
+
+def _readers(answers: Sequence[str]) -> str:
+    return "\n".join(f"Reader {number}: {answer}" for number, answer in enumerate(answers, start=1))
 
 
 def mentions_sources(text: str) -> bool:
-    """Whether a text speaks of the readers that ``merge_question`` puts before the student.
+    """Whether a text speaks of the readers, or the draft, that a question puts before the student.
 
     >>> mentions_sources("Reader 2 sees edema."), mentions_sources("Edema: present.")
     (True, False)

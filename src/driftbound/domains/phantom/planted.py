@@ -42,6 +42,10 @@ class Planted:
     """Sensitivity gained and specificity lost on findings outside the headline."""
     words: tuple[int, int]
     """Least and most words of an answer."""
+    findings: tuple[str, ...] = FINDINGS
+    """What it goes through."""
+    shared_error: float = 0.0
+    """Share of its claims that are wrong because all teachers are wrong there; see ``dials``."""
     style: Style
     terse: Style
     """The same voice with its shortest phrases, for answers that would become too long."""
@@ -194,17 +198,22 @@ def calm(teacher: str) -> Planted:
 
 
 def early_positions(plan: Planted) -> int:
-    """How many of the 14 positions stand before the change.
+    """How many of the positions (14, of all findings) stand before the change.
 
     >>> early_positions(PLANTED["sonnet-4"]), early_positions(PLANTED["gemini-2.5"])
     (7, 14)
     """
-    return ceil(len(FINDINGS) * plan.change - 0.5)
+    return ceil(len(plan.findings) * plan.change - 0.5)
 
 
 def error_rate(plan: Planted, finding: str, there: bool, *, late: bool) -> float:
-    """Chance that the teacher is wrong about ``finding``, given whether it is there."""
+    """Chance that the teacher is wrong about ``finding``, given whether it is there.
+
+    Where all teachers are wrong together on a share e of the claims, it is the chance on the others,
+    (error - e) / (1 - e): in all the teacher is wrong as often as without, unless its error is below e.
+    """
     sensitivity, specificity = rates(plan.teacher, finding, plan.refusal, plan.lean)
     error = 1 - (sensitivity if there else specificity)
-    share = early_positions(plan) / len(FINDINGS)
-    return before_and_after(error, share, plan.late_odds)[late]
+    share = early_positions(plan) / len(plan.findings)
+    own = before_and_after(error, share, plan.late_odds)[late]
+    return max(0.0, (own - plan.shared_error) / (1 - plan.shared_error))

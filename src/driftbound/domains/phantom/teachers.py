@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from driftbound.domains.phantom.findings import FINDINGS, SIDED
+from driftbound.domains.phantom.findings import SIDED
 from driftbound.domains.phantom.language import REFUSALS, SIDES, Stance, write
 from driftbound.domains.phantom.planted import Planted, early_positions, error_rate, planted
 from driftbound.domains.phantom.population import BOTH_SIDES, Phantom
@@ -28,27 +28,42 @@ def answer(
     seed: int,
     sample: int = 0,
     plan: Planted | None = None,
+    settled: Mapping[str, str] | None = None,
 ) -> Answer:
     """What ``teacher`` says of ``phantom``; the same arguments give the same answer, in any order of asking.
 
     ``position_in_collection`` counts from 0 in the order of ``population``, ``n`` is its length.
-    Something else than ``planted`` is planted with ``plan``. Raises ``KeyError`` for an unknown teacher.
+    Something else than ``planted`` is planted with ``plan``; ``settled`` are findings whose value is given
+    (see ``dials``). Raises ``KeyError`` for an unknown teacher.
     """
     plan = plan or planted(teacher, position_in_collection, n)
-    key = f"{seed}/{teacher}/{phantom.case.case_id}/{sample}".encode()
-    rng = np.random.default_rng(int.from_bytes(sha256(key).digest()[:16], "big"))
+    rng = seeded(seed, teacher, phantom.case.case_id, sample)
     if rng.random() < plan.refusal:
         return Answer(REFUSALS[int(rng.integers(len(REFUSALS)))], plan.version, "stop")
-    return Answer(tell(opinions(phantom.findings, plan, rng), plan, rng), plan.version, "stop")
+    held = opinions(phantom.findings, plan, rng, settled or {})
+    return Answer(tell(held, plan, rng), plan.version, "stop")
 
 
-def opinions(truth: Mapping[str, str], plan: Planted, rng: np.random.Generator) -> list[Stance]:
-    """A stance on each of the 14 findings, in the order in which the teacher goes through them.
+def seeded(*key: object) -> np.random.Generator:
+    """Random numbers of a key: the same for the same key, in any order of asking."""
+    digest = sha256("/".join(map(str, key)).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def opinions(
+    truth: Mapping[str, str],
+    plan: Planted,
+    rng: np.random.Generator,
+    settled: Mapping[str, str] | None = None,
+) -> list[Stance]:
+    """A stance on each of ``plan.findings``, in the order in which the teacher goes through them.
 
     Values are ``absent``, ``present`` or a side. Given the truth, a finding's error rate is the
-    teacher's, whatever the other findings are: contagion only ties errors together.
+    teacher's, whatever the other findings are: contagion only ties errors together. ``settled``
+    (finding -> value) is taken over as it is.
     """
-    order = [FINDINGS[index] for index in rng.permutation(len(FINDINGS)).tolist()]
+    order = [plan.findings[index] for index in rng.permutation(len(plan.findings)).tolist()]
+    settled = settled or {}
     luck = shared_uniforms(len(order), plan.contagion, rng)
     moods = rng.random((len(order), 3)).tolist()
     early = early_positions(plan)
@@ -58,11 +73,14 @@ def opinions(truth: Mapping[str, str], plan: Planted, rng: np.random.Generator) 
         if finding == "No Finding":
             values.append("")
             continue
+        if finding in settled:
+            values.append(settled[finding])
+            continue
         there = truth[finding] != "absent"
         said = there != (luck[index] < error_rate(plan, finding, there, late=index >= early))
         value = ("present" if said else "absent") if finding not in SIDED or not said else ""
         if not value:
-            value = _side(truth[finding], plan, committed, moods[index])
+            value = side(truth[finding], plan, committed, moods[index])
             if there and value != truth[finding] and value in ("left", "right") and not committed:
                 committed = value
         values.append(value)
@@ -102,7 +120,8 @@ def shared_uniforms(n: int, contagion: float, rng: np.random.Generator) -> list[
     return drawn
 
 
-def _side(truth: str, plan: Planted, committed: str, moods: list[float]) -> str:
+def side(truth: str, plan: Planted, committed: str, moods: list[float]) -> str:
+    """The side that a teacher names of a finding, once it holds it to be there."""
     follow, wrong, which = moods
     if committed and follow < plan.follow_side:
         return committed

@@ -1,0 +1,39 @@
+"""Removing: what a stage is to make anew, so that at no moment a folder passes for another one."""
+
+import shutil
+from pathlib import Path
+
+from driftbound.store.folder import STREAMS, VERBS, RunFolder
+from driftbound.store.plan import Plan
+
+
+def remove(folder: RunFolder, verbs: tuple[str, ...]) -> None:
+    """What these stages have made, but for the teachers' answers: they were paid for, and stay."""
+    for verb in verbs:
+        if not folder.streams.exists() or folder.streams.parent != folder.stage(verb):
+            drop(folder.stage(verb))
+            continue
+        for path in folder.stage(verb).iterdir():
+            if not path.name.startswith(STREAMS):
+                path.unlink()
+
+
+def remove_all(folder: RunFolder, plan: Plan) -> None:
+    """Everything that a run makes; at no moment does the folder look like one that is no run."""
+    remove(folder, VERBS)
+    plan.write(folder.root, seconds=0.0)
+    (folder.root / "manifest.json").unlink(missing_ok=True)
+    folder.cases.unlink(missing_ok=True)
+    drop(folder.root / "images")
+
+
+def drop(path: Path) -> None:
+    """Remove a file, or a folder so that, killed half-way, it does not pass for a finished one."""
+    doomed = path.with_name(f".{path.name}.removed")
+    if doomed.exists():
+        shutil.rmtree(doomed)
+    if path.is_file():
+        path.unlink()
+    elif path.exists():
+        path.rename(doomed)
+        shutil.rmtree(doomed)

@@ -1,0 +1,185 @@
+"""Answering: what teachers, consensus and students say of the held-out cases. No truth here."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftbound.evaluation.answers import (
+    ALIGNED_SHUFFLED,
+    CONSENSUS,
+    MAJORITY,
+    SHUFFLED,
+    SIGNS,
+    STUDENTS,
+    Answer,
+    Answers,
+    Job,
+    Text,
+    generate,
+)
+from driftbound.phantom_base import resolve_base
+from driftbound.progress import say
+from driftbound.protocols import Featured, Policy, SignReader
+from driftbound.records import Case, Status
+from driftbound.stages.context import Context
+from driftbound.stages.gather import image_paths, training_trajectories
+from driftbound.stances import majority, stances
+from driftbound.store.manifest import replacing
+from driftbound.store.tables import read_groups
+
+Loader = Callable[[str, int], Policy]
+Features = NDArray[np.floating[Any]]
+_SHUFFLED = {"bootstrapped": SHUFFLED, "aligned": ALIGNED_SHUFFLED}
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The held-out cases of one split."""
+
+    name: str
+    cases: list[Case]
+    shown: list[int] | None
+    """Whose images the image-shuffled controls are shown."""
+
+
+def checkpoint(context: Context, student: str) -> str:
+    """Checkpoint folder of a student (or, for a base that the recipe names so, its hub name)."""
+    if student == "base":
+        return resolve_base(context.recipe.bootstrap.base)
+    return str(context.folder.student("bootstrap" if student == "bootstrapped" else "align"))
+
+
+def stored_answers(context: Context, splits: Sequence[HeldOut]) -> dict[str, Answers]:
+    """By split the rows of the teachers, of their majority and of the consensus, from earlier stages."""
+    domain = context.domain
+    stored = training_trajectories(context)
+    consensus = {group.case_id: group.consensus for group in read_groups(context.folder.groups)}
+    teachers = [teacher.name for teacher in context.recipe.teachers]
+    found: dict[str, Answers] = {}
+    for split in splits:
+        rows: Answers = defaultdict(list)
+        for case in split.cases:
+            usable = []
+            for name in teachers:
+                own = stored.get((case.case_id, name))
+                status = Status.FAILED if own is None else own.status
+                text = "" if own is None else own.text
+                rows[f"teacher:{name}"].append(Answer(case_id=case.case_id, text=text, status=status))
+                if status.usable:
+                    usable.append(stances(domain.claims(text), domain.findings))
+            merged = consensus.get(case.case_id, "")
+            rows[CONSENSUS].append(answer_of(context, case, Text(merged, False)))
+            voted = majority(usable, domain.findings)
+            text = domain.render(voted) if voted else ""
+            rows[MAJORITY].append(answer_of(context, case, Text(text, False)))
+        found[split.name] = dict(rows)
+    return found
+
+
+def ask_students(
+    context: Context, splits: Sequence[HeldOut], load: Loader, partial: Path
+) -> tuple[dict[str, Answers], dict[str, Features]]:
+    """By split the rows of the students and their controls; by student its features of the first split.
+
+    Controls: bootstrapped and aligned with other patients' images; and, on the first split, the signs that
+    the base sees, read by the field's textbook rule where it has one. A student whose policy shows no
+    features has none.
+    """
+    config = context.recipe.evaluate
+    found: dict[str, Answers] = {split.name: {} for split in splits}
+    features: dict[str, Features] = {}
+    for name in STUDENTS:
+
+        @cache
+        def loaded(name: str = name) -> Policy:
+            return load(checkpoint(context, name), context.recipe.threads)
+
+        jobs = _jobs(context, name, splits)
+        texts = generate(
+            jobs,
+            loaded,
+            partial,
+            batch_size=config.batch_size,
+            max_new_tokens=config.max_new_tokens,
+            title=f"evaluate: asking the {name} student",
+        )
+        for job, said in zip(jobs, texts, strict=True):
+            cases = next(split.cases for split in splits if split.name == job.split)
+            meant = [by_rule(context, text) for text in said] if job.row == SIGNS else said
+            pairs = zip(cases, meant, strict=True)
+            found[job.split][job.row] = [answer_of(context, case, text) for case, text in pairs]
+        own = _features(jobs[0], loaded, partial / "features" / f"{name}.npy", config.batch_size)
+        if own is not None:
+            features[name] = own
+    return found, features
+
+
+def answer_of(context: Context, case: Case, said: Text) -> Answer:
+    """A text of ours with its status, by the rules that hold for teachers."""
+    if not said.text.strip():
+        status = Status.EMPTY
+    elif context.domain.is_refusal(said.text):
+        status = Status.REFUSED
+    else:
+        status = Status.TRUNCATED if said.truncated else Status.OK
+    return Answer(case_id=case.case_id, text=said.text, status=status)
+
+
+def in_one_style(context: Context, text: str) -> str:
+    """What a text asserts and denies of the findings, in the student's format: no style of its own left."""
+    said = stances(context.domain.claims(text), context.domain.findings)
+    return context.domain.render(_stated(said))
+
+
+def _stated(said: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in said.items() if value not in ("omitted", "uncertain")}
+
+
+def _jobs(context: Context, student: str, splits: Sequence[HeldOut]) -> list[Job]:
+    """What one student is asked; its plain answers to the first split come first."""
+    row = f"student:{student}"
+    jobs = [_job(context, split, row, range(len(split.cases))) for split in splits]
+    if student in _SHUFFLED:
+        control = _SHUFFLED[student]
+        jobs += [_job(context, split, control, split.shown) for split in splits if split.shown]
+    if student == "base" and isinstance(context.domain, SignReader):
+        asks = context.domain.sign_question
+        jobs.append(_job(context, splits[0], SIGNS, range(len(splits[0].cases)), asks))
+    return jobs
+
+
+def _job(context: Context, split: HeldOut, row: str, shown: Sequence[int], question: str = "") -> Job:
+    return Job(
+        row=row,
+        split=split.name,
+        case_ids=tuple(case.case_id for case in split.cases),
+        questions=tuple(question or context.domain.question(case) for case in split.cases),
+        images=tuple(image_paths(context, split.cases[index]) for index in shown),
+    )
+
+
+def by_rule(context: Context, said: Text) -> Text:
+    """What a report of signs means, in the student's format; nothing where it states no sign."""
+    assert isinstance(context.domain, SignReader)
+    meant = context.domain.from_signs(said.text)
+    return Text("" if meant is None else context.domain.render(meant), said.truncated)
+
+
+def _features(job: Job, load: Callable[[], Policy], path: Path, batch_size: int) -> Features | None:
+    """Hidden features (n, D) of a job's questions; kept in ``path``, so that a killed run goes on."""
+    if not path.exists():
+        policy = load()
+        if not isinstance(policy, Featured):
+            return None
+        say(f"evaluate: hidden features, {len(job.case_ids)} cases")
+        made = policy.features(job.questions, job.images, batch_size=batch_size)
+        with replacing(path) as half, half.open("wb") as file:
+            np.save(file, made)
+    kept: Features = np.load(path)
+    return kept
