@@ -414,8 +414,8 @@ def test_an_interrupted_collection_leaves_complete_cases(tmp_path, monkeypatch, 
     for place, model in order:
         furthest[model] = max(furthest[model], place)
         leads.append(furthest["model-0"] - furthest["model-1"])
-    # Before its first answer nobody waits for the slow one, which is ten behind by then or more.
-    assert max(leads[len(leads) // 2 :]) <= 3 + 2 + 1
+    # Before its first answer nobody waits for the slow one: it is ten behind by then or more, and catches up.
+    assert max(leads[-len(leads) // 4 :]) <= 3 + 2 + 1
 
 
 def test_answers_to_other_settings_are_not_mixed(tmp_path):
