@@ -137,7 +137,16 @@ class AlignConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _alive(self) -> "AlignConfig":
-        dead = [name for name in ("nca", "dpop", "negatives", "common_length") if getattr(self, name)]
+        refused = (
+            "anchor",
+            "nca",
+            "dpop",
+            "negatives",
+            "length_normalised",
+            "common_length",
+            "keep_refusals",
+        )
+        dead = [name for name in refused if getattr(self, name)]
         if self.objective == "sft" and dead:
             raise ValueError(f"objective sft has no negatives and no reward: {dead[0]} would change nothing")
         return self

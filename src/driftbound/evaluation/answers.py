@@ -78,8 +78,8 @@ def generate(
 ) -> list[list[Text]]:
     """Greedy texts of every job, in its order of cases.
 
-    Each batch is a file below ``partial``; what is there is not generated again, and the model is
-    loaded (once) only when something is missing.
+    Each batch is a file below ``partial``; what is there of these very cases is not generated again, and
+    the model is loaded (once) only when something is missing.
     """
     policy: Policy | None = None
     texts: list[list[Text]] = []
@@ -88,11 +88,13 @@ def generate(
             texts.append([])
             for start in range(0, len(job.case_ids), batch_size):
                 path = partial / job.row.partition(":")[2] / job.split / f"{start:06d}.parquet"
-                if not path.exists():
+                batch = slice(start, start + batch_size)
+                rows = read_rows(path) if path.exists() else []
+                if [row["case_id"] for row in rows] != list(job.case_ids[batch]):
                     policy = load() if policy is None else policy
-                    batch = slice(start, start + batch_size)
-                    write_rows(path, _ask(policy, job, batch, max_new_tokens), _BATCH)
-                said = [Text(row["text"], row["truncated"]) for row in read_rows(path)]
+                    rows = _ask(policy, job, batch, max_new_tokens)
+                    write_rows(path, rows, _BATCH)
+                said = [Text(row["text"], row["truncated"]) for row in rows]
                 texts[-1].extend(said)
                 advance(len(said))
     return texts

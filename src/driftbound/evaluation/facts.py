@@ -1,20 +1,18 @@
 """What can be said of answers without the truth: words, repetition, contradictions, inventions."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from driftbound.quality import repeated_share
 from driftbound.records import Belief, Claim, Estimate, Polarity
 from driftbound.stances import Slot, counted
 from driftbound.statistics.intervals import Resamples, estimate, plain, ratios
 
 Beliefs = Mapping[Slot, Belief]
 Array = NDArray[np.float64]
-
-_SENTENCE = re.compile(r"[^.;\n]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,17 +82,6 @@ def facts_of(
     return {name: plain(value) for name, value in found.items()}
 
 
-def repetition(text: str) -> float:
-    """Share of a text's sentences (or lines) that it has said before, whatever case and spaces.
-
-    >>> repetition("Edema. No edema. edema."), repetition("Edema."), repetition(" ")
-    (0.3333333333333333, 0.0, nan)
-    """
-    said = [" ".join(part.lower().split()) for part in _SENTENCE.findall(text)]
-    said = [sentence for sentence in said if sentence]
-    return (len(said) - len(set(said))) / len(said) if said else float("nan")
-
-
 def contradicted(claims: Sequence[Claim]) -> set[tuple[str, ...]]:
     """What a text both asserts and denies, anywhere in it; hedges and echoes contradict nothing.
 
@@ -120,7 +107,13 @@ def _facts(text: str | None, claims: Sequence[Claim], beliefs: Beliefs | None) -
         named = {slot: one.value for slot, one in counted(claims).items() if one.value != Polarity.UNCERTAIN}
         explicit = float(len(named))
         unsupported = float(sum(not _voted(beliefs.get(slot), value) for slot, value in named.items()))
-    return (len(text.split()), repetition(text), len(contradicted(claims)), explicit, unsupported)
+    return (
+        len(text.split()),
+        repeated_share(text) if text.strip() else float("nan"),
+        len(contradicted(claims)),
+        explicit,
+        unsupported,
+    )
 
 
 def _voted(belief: Belief | None, value: str) -> bool:

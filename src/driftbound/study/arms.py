@@ -53,6 +53,7 @@ from driftbound.study.sharing import discard, shared_stages, take_over
 
 BASE = "_base"
 """Folder of a base run; no arm's file name begins so."""
+SIGNS_PARTIAL = "_signs.partial"
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,7 @@ def _write_signs(bench: Bench, question: str, load: Loader) -> None:
     texts = generate(
         [_asked(context, s, s.name, range(len(s.cases)), question) for s in bench.splits],
         lambda: load(resolve_base(bench.job.base.bootstrap.base), bench.job.base.threads),
-        bench.place / "signs.partial",
+        bench.place / SIGNS_PARTIAL,
         batch_size=config.batch_size,
         max_new_tokens=config.max_new_tokens,
         title="signs: asking",
@@ -261,7 +262,7 @@ def _write_signs(bench: Bench, question: str, load: Loader) -> None:
         for split, each in zip(bench.splits, texts, strict=True)
     ]
     _write_rows(bench, SIGNS, said)
-    shutil.rmtree(bench.place / "signs.partial", ignore_errors=True)
+    shutil.rmtree(bench.place / SIGNS_PARTIAL, ignore_errors=True)
 
 
 def _renew(place: Path, name: str, recipe: Recipe) -> None:
@@ -270,5 +271,6 @@ def _renew(place: Path, name: str, recipe: Recipe) -> None:
     path = place / f"{name}.yaml"
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         discard(place / name)
-        shutil.rmtree(place / f"{name}.partial", ignore_errors=True)
+        for partial in (f"{name}.partial", *[SIGNS_PARTIAL] * (name == BASE)):
+            shutil.rmtree(place / partial, ignore_errors=True)
         atomic_write_text(path, text)

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from driftbound.report.tables import between, digits
 from driftbound.study.compare import ABOVE, UNKNOWN, OverSeeds
-from driftbound.study.material import Material, kind_of
+from driftbound.study.material import TEST, Material, kind_of, main_arms
 from driftbound.study.tables import CLAIMED, Comparison, LookRow
 
 MARGIN = 0.05
@@ -42,12 +42,31 @@ def chance(p: float) -> str:
 def goals(material: Material, rows: Sequence[Comparison], looks: Sequence[LookRow]) -> list[Goal]:
     """All goals, in order, from the default arm's comparisons on the test split."""
     found = {row.other: row for row in rows}
+    default = material.asked.default
     teachers = [row for row in rows if kind_of(row.other) == "teacher"]
-    made = [goal for metric in CLAIMED for goal in _over_teachers(teachers, metric)]
+    look = next((row for row in looks if row.arm == default), None)
+    made = [
+        _known(goal, material, default) for metric in CLAIMED for goal in _over_teachers(teachers, metric)
+    ]
     for rival in material.asked.rivals:
-        made += [_over_rival(rival, found.get(rival), metric) for metric in CLAIMED]
-    look = next((row for row in looks if row.arm == material.asked.default), None)
-    return [*made, *(_looks(look, metric) for metric in CLAIMED)]
+        made += [
+            _known(_over_rival(rival, found.get(rival), metric), material, default, rival)
+            for metric in CLAIMED
+        ]
+    return [*made, *(_known(_looks(look, metric), material, default) for metric in CLAIMED)]
+
+
+def _known(goal: Goal, material: Material, *arms: str) -> Goal:
+    """A goal is not met by the seeds that are left, where on others an arm was stopped or not run."""
+    where = main_arms(material.asked.test)
+    lacking = [
+        f"{arm} {len(have)} of {len(asked)}"
+        for arm in arms
+        if (asked := material.seeds_asked(where, arm)) > (have := {*material.scored(where, arm, TEST)})
+    ]
+    if not lacking or goal.outcome != MET:
+        return goal
+    return replace(goal, outcome=UNKNOWN, by=f"{goal.by}; seeds with numbers: {', '.join(lacking)}")
 
 
 def _over_teachers(teachers: Sequence[Comparison], metric: str) -> list[Goal]:
@@ -88,14 +107,20 @@ def _over_rival(rival: str, row: Comparison | None, metric: str) -> Goal:
 
 
 def _looks(look: LookRow | None, metric: str) -> Goal:
-    text = f"with other patients' images no better in {WORDS[metric]} than the more frequent answer"
-    if look is None or look.over_prior[metric].verdict == UNKNOWN:
+    text = (
+        f"with other patients' images {WORDS[metric]} falls, to less than {MARGIN:.2f} above what the more "
+        "frequent answer gets"
+    )
+    if look is None or UNKNOWN in (look.over_prior[metric].verdict, look.drop[metric].verdict):
         return Goal(text=text, outcome=UNKNOWN, by="no result")
-    one = look.over_prior[metric]
+    drop, over = look.drop[metric], look.over_prior[metric]
     own, blind = look.own[metric].estimate.mean, look.shuffled[metric].estimate.mean
-    outcome = FAILED if one.verdict == ABOVE else MET
+    if drop.verdict == ABOVE and over.estimate.high < MARGIN:
+        outcome = MET
+    else:
+        outcome = FAILED if drop.verdict != ABOVE or over.verdict == ABOVE else UNKNOWN
     return Goal(
         text=text,
         outcome=outcome,
-        by=f"{digits(own)} falls to {digits(blind)}; against that answer {difference(one)}",
+        by=f"{digits(own)} falls to {digits(blind)}, {difference(drop)}; over that answer {difference(over)}",
     )

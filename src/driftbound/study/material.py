@@ -86,6 +86,10 @@ class Asked:
     tuning: str = "tuning"
     test: str = "test"
     """Names of the two phases."""
+    chosen: str = ""
+    """Mark of the file in which the choice stands now."""
+    stale: frozenset[Run] = frozenset()
+    """Results of another recipe than the study file has now."""
 
     @classmethod
     def of(
@@ -108,13 +112,15 @@ class Asked:
             default=default,
             rivals=tuple(rivals),
             steps=tuple((arm, other) for arm, other in (like or {}).items() if other),
-            expected=tuple(
-                Run(phase=job.phase, sweep=job.sweep, setting=job.setting, arm=job.arm, seed=job.seed)
-                for job in given
-            ),
+            expected=tuple(map(run_of, given)),
             tuning=next((phase for phase, tested in told if not tested), "tuning"),
             test=next((phase for phase, tested in told if tested), "test"),
         )
+
+
+def run_of(job: Job) -> Run:
+    """The result that a job asks for."""
+    return Run(phase=job.phase, sweep=job.sweep, setting=job.setting, arm=job.arm, seed=job.seed)
 
 
 def main_arms(phase: str) -> Where:
@@ -138,8 +144,9 @@ def kind_of(arm: str) -> str:
 class Material:
     """Results, looked up; metrics are computed once."""
 
-    def __init__(self, results: Sequence[Result], asked: Asked) -> None:
+    def __init__(self, results: Sequence[Result], asked: Asked, *, left_out: int = 0) -> None:
         self.results = results
+        self.left_out = left_out
         self.asked = asked
         self._place = {(run.where, run.arm): n for n, run in reversed([*enumerate(asked.expected)])}
         self._by = {(one.where, one.arm, one.seed): one for one in results}
@@ -147,11 +154,25 @@ class Material:
 
     @classmethod
     def read(cls, folder: Path, asked: Asked) -> "Material":
-        """Everything below ``folder``. Raises ``StoreError`` for unreadable or no results."""
+        """What is asked for of everything below ``folder``, and rows without training beside it.
+
+        Results of arms and seeds that the study no longer has are left out. Raises ``StoreError`` for
+        unreadable or no results.
+        """
         results = read_results(folder)
         if not results:
             raise StoreError(f"{folder} holds no results. Run the study first.")
-        return cls(results, asked)
+        if not asked.expected:
+            return cls(results, asked)
+        runs = {(run.where, run.arm, run.seed) for run in asked.expected}
+        places = {(run.where, run.seed) for run in asked.expected}
+        wanted = [
+            one
+            for one in results
+            if (one.where, one.arm, one.seed) in runs
+            or (kind_of(one.arm) not in ("arm", "student") and (one.where, one.seed) in places)
+        ]
+        return cls(wanted, asked, left_out=len(results) - len(wanted))
 
     def arms(self, where: Where) -> list[str]:
         """Arms with a result, by kind, then in the study's order, then by name."""
@@ -203,6 +224,11 @@ class Material:
     def missing(self) -> list[Run]:
         """What the study asks for and has no result."""
         return [run for run in self.asked.expected if (run.where, run.arm, run.seed) not in self._by]
+
+    def seeds_asked(self, where: Where, arm: str) -> set[int]:
+        """Seeds on which the study asks for an arm; of one that it does not know, those it asks for there."""
+        own = {run.seed for run in self.asked.expected if (run.where, run.arm) == (where, arm)}
+        return own or {run.seed for run in self.asked.expected if run.where == where}
 
     def stopped(self) -> list[Result]:
         """What was stopped, and has no numbers."""

@@ -186,6 +186,7 @@ def _state(material: Material) -> str:
     twice = set(material.seeds.get(material.asked.tuning, ())) & set(
         material.seeds.get(material.asked.test, ())
     )
+    parts += _doubts(material)
     if twice:
         parts.append(f"**Not fresh:** both phases used seeds {listed(map(str, sorted(twice)))}.")
     if stopped:
@@ -196,6 +197,30 @@ def _state(material: Material) -> str:
         )
         parts.append(table(("phase", "setting", "arm", "seed", "reason"), lines))
     return "\n\n".join(parts)
+
+
+def _doubts(material: Material) -> list[str]:
+    """What keeps the results from being of one study file, one code and one choice, made before the test."""
+    asked, parts = material.asked, []
+    if asked.stale:
+        parts.append(
+            f"**Not of one study file:** {len(asked.stale)} results are of another recipe than the file "
+            "has now."
+        )
+    if material.left_out:
+        parts.append(f"Left out: {material.left_out} results that the study file no longer asks for.")
+    for phase in dict.fromkeys(run.phase for run in material.results):
+        codes = {run.versions.get("driftbound", "") for run in material.results if run.phase == phase}
+        if len(codes) > 1:
+            parts.append(f"**Not of one code:** {phase} was made by {len(codes)} versions of driftbound.")
+    tested = [run for run in material.results if run.phase == asked.test]
+    late = [run for run in tested if not asked.chosen or run.chosen != asked.chosen]
+    if late and asked.expected:
+        parts.append(
+            f"**Not chosen beforehand:** {len(late)} of {len(tested)} results on test patients were made "
+            "before the choice that is written down now, or without one."
+        )
+    return parts
 
 
 def _by_arm(runs: Sequence[Run]) -> list[str]:

@@ -95,6 +95,8 @@ class Job:
     stop: str = ""
     consensus: bool = False
     shuffled: bool = False
+    chosen: str = ""
+    """Mark of the written choice that the job came after; empty for a phase that waits for none."""
 
     @property
     def place(self) -> str:
@@ -153,10 +155,9 @@ def read_study(path: Path) -> StudyConfig:
         key = ".".join(str(part) for part in first["loc"])
         said = first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{where}: {key}: {said}. Correct the study.") from None
-    slugs: dict[str, str] = {}
-    for name in study.arms:
-        if slugs.setdefault(slug(name), name) != name:
-            raise ConfigError(f"{where}: arms {slugs[slug(name)]!r} and {name!r} would share their files.")
+    _apart(list(study.arms), f"{where}: arms")
+    settings = [f"{sweep} {name}" for sweep, config in study.sweeps.items() for name in config.settings]
+    _apart([MAIN, *settings], f"{where}: settings")
     for key, names in (("default", (study.default,) if study.default else ()), ("rivals", study.rivals)):
         for name in names:
             _known(name, study.arms, f"{where}: {key}", "arm")
@@ -164,6 +165,14 @@ def read_study(path: Path) -> StudyConfig:
         raise ConfigError(f"{where}: rivals: {study.default!r} is the default itself. Leave it out.")
     jobs_of(study, where)
     return study
+
+
+def _apart(names: list[str], where: str) -> None:
+    """Raise ``ConfigError`` where two names are one as part of a file name."""
+    slugs: dict[str, str] = {}
+    for name in names:
+        if slugs.setdefault(slug(name), name) != name:
+            raise ConfigError(f"{where} {slugs[slug(name)]!r} and {name!r} would share their files.")
 
 
 def jobs_of(study: StudyConfig, where: str, choice: Choice | None = None) -> list[Job]:

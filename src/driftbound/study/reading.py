@@ -72,6 +72,8 @@ class Result:
 
     probe: float
     """Balanced accuracy with which a text alone tells the consensus from a teacher's; ``nan`` if unknown."""
+    chosen: str
+    """Mark of the written choice that it came after; empty if it waited for none."""
     kept: int | None
     """The round whose student was asked, of several; ``None`` where the recipe has one round."""
 
@@ -120,6 +122,7 @@ def _result(path: Path) -> Result:
         seconds=float(sum(seconds)) if seconds else math.nan,
         groups=_number(said.get("groups")),
         probe=_number(probe.get("mean")),
+        chosen=str(said.get("chosen") or ""),
         kept=(said.get("rounds") or {}).get("kept"),
         versions={str(name): str(value) for name, value in (said.get("versions") or {}).items()},
         overrides=json.dumps(overrides, sort_keys=True) if overrides else "",

@@ -81,6 +81,7 @@ def write_result(
         "reason": "",
         "recipe_overrides": dict(job.overrides if overrides is None else overrides),
         "fingerprint": fingerprint or job.fingerprint,
+        "chosen": job.chosen,
         "seconds": {},
         "shared_seconds": {},
         "splits": {},
@@ -96,7 +97,7 @@ def write_again(out: Path, job: Job, source: Path, *, arm: str = "") -> None:
     assert found is not None
     rows = source.with_suffix(".parquet")
     given = pq.read_table(rows).to_pylist() if rows.is_file() else []
-    own = ("study", "phase", "sweep", "setting", "arm", "seed", "recipe_overrides", "fingerprint")
+    own = ("study", "phase", "sweep", "setting", "arm", "seed", "recipe_overrides", "fingerprint", "chosen")
     said = {key: value for key, value in found.items() if key not in own} | {"same_as": source.name}
     mark = str(found["fingerprint"])
     write_result(out, job, given, said, arm=arm, fingerprint=mark, overrides={} if arm else None)

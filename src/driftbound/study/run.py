@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from driftbound.errors import StoreError, TrainingError
@@ -11,6 +11,7 @@ from driftbound.pipeline import working_on
 from driftbound.progress import bar, say
 from driftbound.store.folder import RunFolder
 from driftbound.study.arms import BASE, Bench
+from driftbound.study.chosen import read_chosen, why_waiting
 from driftbound.study.estimate import Estimate, estimate
 from driftbound.study.plan import MAIN, Choice, Job, jobs_of, read_study, slug
 from driftbound.study.pool import Task, work_off
@@ -43,11 +44,11 @@ def plan_study(
     study = read_study(path)
     out, runs = out or Path("studies") / study.name, runs / study.name
     jobs = jobs_of(study, str(path), choice)
-    waiting = {
-        name: f"{name}: waits for {out / phase.after}, where the choice is written down."
-        for name, phase in study.phases.items()
-        if phase.after and not (out / phase.after).is_file() and any(job.phase == name for job in jobs)
-    }
+    after = {name: out / phase.after for name, phase in study.phases.items() if phase.after}
+    why = {name: why_waiting(choice, study.default) for name, choice in after.items()}
+    waiting = {name: f"{name}: {said}" for name, said in why.items() if said and _any(jobs, name)}
+    marks = {name: read_chosen(choice).mark for name, choice in after.items()}
+    jobs = [replace(job, chosen=marks.get(job.phase, "")) for job in jobs]
     first: dict[str, Job] = {}
     twins = []
     for job in jobs:
@@ -102,14 +103,18 @@ def run_study(plan: Plan, out: Path, runs: Path, *, keep: bool = False) -> None:
         raise TrainingError(f"study: {len(failed)} jobs failed, first {name}: {why}. Run it again to go on.")
 
 
+def _any(jobs: Sequence[Job], phase: str) -> bool:
+    return any(job.phase == phase for job in jobs)
+
+
 def _copy_twin(out: Path, job: Job, other: Job) -> None:
-    """The twin's result under the job's own name, and the rows that need no training."""
-    write_again(out, job, result_path(out, other))
+    """The twin's rows that need no training under the job's own place, and last the job's own result."""
     shared = Bench(Path(), out, other).fingerprint
     for path in sorted(out.glob(f"{slug(other.phase)}/{other.where}--*--seed-{other.seed}.json")):
         found = read_result(path)
         if found is not None and found.get("fingerprint") == shared:
             write_again(out, job, path, arm=found["arm"])
+    write_again(out, job, result_path(out, other))
 
 
 def _done(out: Path, job: Job) -> bool:

@@ -63,11 +63,13 @@ class FindingRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookRow:
-    """Does an arm look? With its own images and with another patient's."""
+    """Does an arm look? With its own images and with another patient's; the differences are paired."""
 
     arm: str
     own: dict[str, OverSeeds]
     shuffled: dict[str, OverSeeds]
+    drop: dict[str, OverSeeds]
+    """Own minus shuffled."""
     over_prior: dict[str, OverSeeds]
     """Shuffled minus always the more frequent answer."""
 
@@ -190,6 +192,7 @@ def look_rows(material: Material, phase: str, split: str) -> list[LookRow]:
                     arm=arm,
                     own={metric: mean_over([*own.values()], metric) for metric in CLAIMED},
                     shuffled={metric: mean_over([*blind.values()], metric) for metric in CLAIMED},
+                    drop={metric: paired(own, blind, metric) for metric in CLAIMED},
                     over_prior={metric: paired(blind, prior, metric) for metric in CLAIMED},
                 )
             )
