@@ -334,7 +334,12 @@ def test_dispersion_is_compared_over_seeds_alone(results):
     """Ours minus base: -0.1, -0.2, -0.3; t of 2 degrees, 4.303, times 0.1 / sqrt(3)."""
     for seed, own in zip((5, 6, 7), (0.6, 0.5, 0.4), strict=True):
         results.add(
-            "ours", seed, {"test": RIGHT}, numbers={"dispersion": own}, probe={"accuracy": {"mean": own}}
+            "ours",
+            seed,
+            {"test": RIGHT},
+            numbers={"dispersion": own},
+            probe={"accuracy": {"mean": own}},
+            probe_teachers={"accuracy": {"mean": 2 * own - 0.9}},
         )
         results.add("base", seed, {"test": RIGHT}, numbers={"dispersion": 0.7})
         results.add("bootstrapped", seed, {"test": RIGHT}, numbers={"dispersion": None})
@@ -344,9 +349,8 @@ def test_dispersion_is_compared_over_seeds_alone(results):
     assert own.estimate.mean == pytest.approx(0.5)
     half = 4.302653 * 0.1 / math.sqrt(3)
     assert (minus.estimate.low, minus.estimate.high) == pytest.approx((-0.2 - half, -0.2 + half))
-    assert next(row for row in arm_rows(given, "test", "test") if row.arm == "ours").probe == pytest.approx(
-        0.5
-    )
+    row = next(row for row in arm_rows(given, "test", "test") if row.arm == "ours")
+    assert (row.probe, row.probe_teachers) == pytest.approx((0.5, 0.1))
 
 
 def test_the_page_says_what_is_there_missing_and_stopped(results, tmp_path):

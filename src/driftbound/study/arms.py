@@ -227,6 +227,7 @@ def _of_groups(bench: Bench, own: RunFolder) -> dict[str, Any]:
     return {
         "groups": sum(group.split == "train" for group in groups),
         "probe": facts.probe_of(groups, clusters, bench.job.seed),
+        "probe_teachers": facts.probe_teachers_of(groups, clusters, bench.job.seed),
     }
 
 

@@ -51,12 +51,30 @@ def probe_of(groups: Sequence[Group], clusters: Mapping[str, str], seed: int) ->
     """
     rng = np.random.default_rng([seed, 11])
     texts, writers, patients = list[str](), list[str](), list[str]()
-    for group in [each for each in groups if each.split == "train" and each.usable][:PROBED]:
+    for group in _probed(groups):
         usable = [negative for negative in group.negatives if negative.valid]
         texts += [group.consensus, usable[int(rng.integers(len(usable)))].text]
         writers += ["consensus", "teacher"]
         patients += [clusters[group.case_id]] * 2
     return probe(texts, writers, patients, rng=rng).plain() if texts else {}
+
+
+def probe_teachers_of(groups: Sequence[Group], clusters: Mapping[str, str], seed: int) -> dict[str, Any]:
+    """How well a trajectory tells by words alone which teacher it is of; of the same groups."""
+    told = [
+        (negative.text, negative.teacher, clusters[group.case_id])
+        for group in _probed(groups)
+        for negative in group.negatives
+        if negative.valid
+    ]
+    if not told:
+        return {}
+    texts, writers, patients = zip(*told, strict=True)
+    return probe(texts, writers, patients, rng=np.random.default_rng([seed, 12])).plain()
+
+
+def _probed(groups: Sequence[Group]) -> list[Group]:
+    return [each for each in groups if each.split == "train" and each.usable][:PROBED]
 
 
 def features_of(

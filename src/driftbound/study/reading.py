@@ -72,6 +72,8 @@ class Result:
 
     probe: float
     """Balanced accuracy with which a text alone tells the consensus from a teacher's; ``nan`` if unknown."""
+    probe_teachers: float
+    """The same of which teacher wrote a trajectory."""
     chosen: str
     """Mark of the written choice that it came after; empty if it waited for none."""
     kept: int | None
@@ -111,7 +113,7 @@ def _result(path: Path) -> Result:
         raise StoreError(f"{path} has no answers beside it ({rows.name}). {_REPAIR}")
     seconds = [value for value in (said.get("seconds") or {}).values() if value is not None]
     overrides = said.get("recipe_overrides")
-    probe = (said.get("probe") or {}).get("accuracy") or {}
+    told = {key: (said.get(key) or {}).get("accuracy") or {} for key in ("probe", "probe_teachers")}
     return Result(
         phase=said.get("phase") or path.parent.name,
         sweep=said.get("sweep") or "",
@@ -121,7 +123,8 @@ def _result(path: Path) -> Result:
         reason=(reason or "no reason given") if status == "stopped" else "",
         seconds=float(sum(seconds)) if seconds else math.nan,
         groups=_number(said.get("groups")),
-        probe=_number(probe.get("mean")),
+        probe=_number(told["probe"].get("mean")),
+        probe_teachers=_number(told["probe_teachers"].get("mean")),
         chosen=str(said.get("chosen") or ""),
         kept=(said.get("rounds") or {}).get("kept"),
         versions={str(name): str(value) for name, value in (said.get("versions") or {}).items()},

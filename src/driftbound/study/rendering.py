@@ -21,7 +21,7 @@ def arm_table(rows: Sequence[ArmRow], material: Material) -> str:
     head = (
         *("arm", "balanced accuracy", "accuracy", "macro-F1", "wrong side"),
         *(name for name, _ in _NUMBERS),
-        *("consensus told", "cases", "seconds", "seeds"),
+        *("consensus told", "teacher told", "cases", "seconds", "seeds"),
     )
     lines = [
         [
@@ -32,6 +32,7 @@ def arm_table(rows: Sequence[ArmRow], material: Material) -> str:
             digits(row.metrics["wrong_side"].estimate.mean),
             *(digits(row.numbers[name], places) for name, places in _NUMBERS),
             digits(row.probe),
+            digits(row.probe_teachers),
             digits(row.groups, 0),
             digits(row.seconds, 0),
             str(row.metrics["accuracy"].seeds),

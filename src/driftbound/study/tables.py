@@ -31,6 +31,8 @@ class ArmRow:
     """Training cases with a consensus, per seed."""
     probe: float
     """How well a text alone tells the consensus from a teacher's; 0.5 is chance."""
+    probe_teachers: float
+    """How well a text alone tells which teacher wrote it; chance is 1 / number of teachers."""
     kept: tuple[int, ...]
     """Per seed the round that was kept, of several; empty where the recipe has one round."""
 
@@ -107,6 +109,7 @@ def arm_rows(material: Material, phase: str, split: str) -> list[ArmRow]:
                 seconds=known_mean(run.seconds for run in runs),
                 groups=known_mean(run.groups for run in runs),
                 probe=known_mean(run.probe for run in runs),
+                probe_teachers=known_mean(run.probe_teachers for run in runs),
                 kept=tuple(run.kept for run in runs if run.kept is not None),
             )
         )
