@@ -120,7 +120,7 @@ def gradients(student, loss):
     return {n: p.grad.clone() for n, p in student.model.named_parameters() if p.grad is not None}
 
 
-def same_loss_and_gradients(student, ours, slow):
+def assert_same_loss_and_gradients(student, ours, slow):
     assert ours.item() == pytest.approx(slow.item(), rel=1e-6)
     found, wanted = gradients(student, ours), gradients(student, slow)
     assert set(found) == set(wanted)
@@ -136,7 +136,7 @@ def test_weights_of_one_are_the_papers_loss(student, reference, image, row_token
     texts = [CONSENSUS, *SAY.values()]
     ones = [1.0] * 4
     slow = slow_loss(student, reference, image, texts, ones, ones[1:])
-    same_loss_and_gradients(
+    assert_same_loss_and_gradients(
         student, our_loss(student, reference, image, group(ConstraintsConfig()), row_tokens), slow
     )
 
@@ -157,13 +157,13 @@ def test_weights_per_token_and_per_trajectory_are_the_formula(student, reference
     edema = pieces_weigh(student, (("Edema: absent.", 0.8), (" Effusion: left.", 1.0)), 1.0)
     texts = [CONSENSUS, *SAY.values()]
     slow = slow_loss(student, reference, image, texts, [edema, *omegas[1:]], [1.5, 0.5, 1.0])
-    same_loss_and_gradients(student, our_loss(student, reference, image, made), slow)
+    assert_same_loss_and_gradients(student, our_loss(student, reference, image, made), slow)
 
 
 def test_teachers_in_another_order_give_the_same_loss(student, reference, image):
     config = WEIGHTS.model_copy(update={"trajectory": True})
     one, other = (our_loss(student, reference, image, group(config, order)) for order in ("abc", "cab"))
-    same_loss_and_gradients(student, one, other)
+    assert_same_loss_and_gradients(student, one, other)
 
 
 def test_a_token_of_weight_zero_has_no_gradient(student, reference, image):
@@ -186,7 +186,7 @@ def test_a_token_of_weight_zero_has_no_gradient(student, reference, image):
     with torch.no_grad():
         other = token_logps(reference, student.processor, image, CONSENSUS)
     alone = torch.log1p(3 * torch.exp(-BETA * (own - other).sum()))
-    same_loss_and_gradients(student, our_loss(student, reference, image, none), alone)
+    assert_same_loss_and_gradients(student, our_loss(student, reference, image, none), alone)
 
 
 def test_the_reference_is_weighed_as_the_policy_is_and_knows_the_plain_consensus(student, image, tmp_path):

@@ -19,7 +19,7 @@ from driftbound.domains.phantom.findings import FINDINGS, HEADLINE, SIDED
 from driftbound.domains.phantom.language import canonical
 from driftbound.domains.phantom.sign_rule import from_signs
 from driftbound.errors import CaseError
-from driftbound.evaluation.answers import other_patients
+from driftbound.evaluation.answers import Job, generate, other_patients
 from driftbound.evaluation.classification import Graded, best, make_key, more_frequent, score
 from driftbound.evaluation.summary import comparison, table
 from driftbound.records import Case, Group, Status, Trajectory
@@ -550,3 +550,35 @@ def test_only_evaluate_and_the_study_read_the_truth():
                 touching.add(where)
     assert readers == {"stages/evaluate.py", "study/score.py", "store/tables.py"}
     assert touching == {"stages/evaluate.py"}
+
+
+def test_kept_answers_serve_the_same_cases_alone(tmp_path):
+    """What a killed evaluation left is of use only where the very cases are asked again."""
+    (tmp_path / "x.png").write_text("edema")
+    asked = []
+
+    def ask(*cases):
+        job = Job(
+            row="student:base",
+            split="test",
+            case_ids=cases,
+            questions=tuple(f"What of {case}?" for case in cases),
+            images=((tmp_path / "x.png",),) * len(cases),
+        )
+        generate(
+            [job],
+            lambda: FakePolicy("1/aligned", 1, asked),
+            tmp_path / "partial",
+            batch_size=2,
+            max_new_tokens=9,
+            title="asking",
+        )
+        said = [questions for _, questions in asked]
+        asked.clear()
+        return said
+
+    first = [("What of a?", "What of b?"), ("What of c?",)]
+    assert ask("a", "b", "c") == first
+    assert ask("a", "b", "c") == []
+    assert ask("a", "b", "d") == [("What of d?",)]
+    assert ask("b", "a", "d") == [("What of b?", "What of a?")]

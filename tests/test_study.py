@@ -143,6 +143,7 @@ def test_a_part_is_chosen(file):
         ("[bootstrapped, plain]", '["anchor, strong"]', "rivals: 'anchor, strong' is the default itself"),
         ("seeds: [0, 1], splits", "seeds: [], splits", "phases.tuning.seeds"),
         ("  longer:", '  "Anchor; strong": {}\n  longer:', "would share their files"),
+        ('"3": {}', '"2 !": {}', "settings 'teachers 2' and 'teachers 2 !' would share their files"),
     ],
 )
 def test_what_is_wrong_in_a_study_is_said(file, old, new, said):
@@ -627,6 +628,22 @@ def test_an_arm_that_has_changed_is_made_anew(study, file):
 
 
 # ---- the estimate ------------------------------------------------------------------------------
+
+
+def test_a_twin_that_is_killed_between_its_rows_is_copied_again(study, monkeypatch):
+    """Its own result comes last, so that it is not taken as done while rows beside it are missing."""
+    written = []
+
+    def killed(out, job, source, *, arm=""):
+        written.append(arm or job.arm)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "write_again", killed)
+    with pytest.raises(KeyboardInterrupt):
+        study.run()
+    assert written[0] != "anchor"
+    own = study.out / "tuning" / "teachers-3--anchor--seed-0.json"
+    assert not own.exists()
 
 
 def test_the_estimate_by_the_table(study):

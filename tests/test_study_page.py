@@ -3,6 +3,7 @@
 import json
 import math
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -290,6 +291,69 @@ def test_goals_are_not_known_without_the_default(results):
     results.add("rival", 5, {"test": RIGHT}).add("teacher A", 5, {"test": RIGHT})
     given = material(results, rivals=("rival",))
     assert {goal.outcome for goal in goals(given, comparisons(given, "test", "test"), [])} == {"not known"}
+
+
+def goal_about(results, text, **asked):
+    given = material(results, **asked)
+    found = goals(given, comparisons(given, "test", "test"), look_rows(given, "test", "test"))
+    return next(goal for goal in found if goal.text == text)
+
+
+def test_a_student_that_never_looks_does_not_meet_the_goal(results):
+    """It says the same with any image: nothing falls, though that is no better than the prior."""
+    for seed in (5, 6):
+        results.add("ours", seed, {"test": SILENT, "test, images shuffled": SILENT})
+        results.add("always prior", seed, {"test": SILENT})
+    assert goal_about(results, LOOKS).outcome == "not met"
+
+
+def test_a_wide_interval_of_the_look_is_not_known(results):
+    """Falls in both seeds, from 1 to 3/8 or to 1/2; over the prior's 3/8 by 0 or 1/8, +0.06 with t of 1."""
+    for seed, blind in ((5, SILENT), (6, MIXED)):
+        results.add("ours", seed, {"test": RIGHT, "test, images shuffled": blind})
+        results.add("always prior", seed, {"test": SILENT})
+    assert goal_about(results, LOOKS).outcome == "not known"
+
+
+def test_seeds_that_are_left_out_leave_a_goal_open(results):
+    """Ours was stopped on one seed of two, or its rival was not run there: what is left does not count."""
+    text = "above rival in accuracy, interval above zero"
+    for seed in (5, 6, 7):
+        results.add("rival", seed, {"test": SILENT})
+        results.add(
+            "ours", seed, {"test": RIGHT} if seed < 7 else {}, status="stopped" if seed == 7 else "done"
+        )
+    expected = tuple(Run(phase="test", arm=arm, seed=seed) for arm in ("ours", "rival") for seed in (5, 6))
+    assert goal_about(results, text, rivals=("rival",), expected=expected).outcome == "met"
+    third = Run(phase="test", arm="ours", seed=7), Run(phase="test", arm="rival", seed=7)
+    found = goal_about(results, text, rivals=("rival",), expected=(*expected, *third))
+    assert found.outcome == "not known"
+    assert found.by.endswith("seeds with numbers: ours 2 of 3")
+    more = goal_about(results, text, rivals=("rival",), expected=(*expected, third[1]))
+    assert (more.outcome, "rival" in more.by) == ("met", False)
+
+
+def test_the_page_tells_what_makes_results_doubtful(results, tmp_path):
+    study(results).add("dropped", 5, {"test": RIGHT}, versions={"driftbound": "9.8"})
+    results.add("ours", 6, {"test": RIGHT}, chosen="mark", versions={"driftbound": "9.8"})
+    expected = tuple(Run(phase="test", arm=arm, seed=seed) for arm in ("ours", "rival") for seed in (5, 6))
+    asked = Asked(
+        name="phantom_study",
+        default="ours",
+        expected=expected,
+        chosen="mark",
+        stale=frozenset(expected[:1]),
+    )
+    page = tmp_path / "study.md"
+    write_page(results.folder, page, asked)
+    text = page.read_text()
+    assert "**Not of one study file:** 1 results are of another recipe" in text
+    assert "Left out: 8 results that the study file no longer asks for." in text  # 4 of cases, tuning, 3 arms
+    assert "**Not of one code:** test was made by 2 versions of driftbound." in text
+    assert "**Not chosen beforehand:** 7 of 8 results on test patients" in text
+    assert "`dropped`" not in text
+    write_page(results.folder, page, replace(asked, chosen=""))
+    assert "**Not chosen beforehand:** 8 of 8 results" in page.read_text()
 
 
 def test_a_sweep_is_compared_with_its_last_setting(results):

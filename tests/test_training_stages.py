@@ -583,7 +583,10 @@ def test_fine_tuning_has_no_rival_no_reference_and_no_floor(tmp_path, trained, m
     assert "logp_consensus_per_token_at_start" not in facts
 
 
-@pytest.mark.parametrize("key", ["nca", "dpop", "negatives", "common_length"])
+@pytest.mark.parametrize(
+    "key",
+    ["anchor", "nca", "dpop", "negatives", "length_normalised", "common_length", "keep_refusals"],
+)
 def test_fine_tuning_refuses_what_it_would_not_read(key):
     with pytest.raises(ValidationError, match=f"{key} would change nothing"):
         AlignConfig(objective="sft", **{key: 1})
