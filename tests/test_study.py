@@ -171,7 +171,7 @@ def test_fingerprints_tell_jobs_apart_and_twins_together(file):
 # ---- the study that ships ----------------------------------------------------------------------
 
 
-SCALED = {"token weights and confidence, per length"}
+SCALED = {"confidence on both sides, per length"}
 """A reward per token is an answer's length times smaller: its beta goes along."""
 
 
@@ -213,7 +213,7 @@ def test_the_shipped_study_compares_like_with_like():
             assert {key for key in mine if mine[key] != theirs.get(key)} == set(arm.set), name
     wanted = {name: arm.like for name, arm in study.arms.items() if arm.like}
     wanted = {name: like for name, like in wanted.items() if not like.startswith("distil")}
-    del wanted["token weights and confidence, anchor 3"]  # another value of a weight that is there
+    del wanted["confidence on both sides, anchor 3"]  # another value of a weight that is there
     assert steps_of(study, "study") == wanted
     kinds = ("bootstrapped", "pairwise", "paper as it is", "reliability SFT", "confidence SFT")
     assert all(any(rival.startswith(kind) for rival in study.rivals) for kind in kinds)

@@ -24,6 +24,8 @@ class ConstraintsConfig(Table):
     """Weight of the end token."""
     confidence: bool = False
     """Weigh each claim of the consensus by how far its posterior is from a coin's: 2p - 1, at least 0."""
+    confidence_against: bool = False
+    """Weigh each conflicting claim of a teacher so too, by the posterior of the claim that it contradicts."""
 
 
 class SynthesizeConfig(Table):

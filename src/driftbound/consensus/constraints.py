@@ -10,8 +10,11 @@ The one formula. A case has a consensus y_0 and negatives y_u, u = 1 .. K; t run
 ``w_u = K * e_u / sum_v e_v`` says how unreliable a teacher is on this case: e_u is the mean, over the claims
 that it makes, of the chance that they are wrong by the votes of the other lineages (``Belief.wrong``). So a
 teacher's unreliability counts once, in w, and a trajectory's departure once, in omega. ``omega_0t`` is one,
-or with ``confidence`` what the posterior says of the consensus's own claims. The mean of w is one, so that
-the loss starts at ln(K + 1) whatever the weights; w and omega of one are the loss of arXiv 2510.04142.
+or with ``confidence`` the certainty of the consensus's own claims, (V p - 1) / (V - 1) with p the posterior
+among a slot's V values. With ``confidence_against`` the omega of a conflicting claim is multiplied by the
+certainty of the claim that it contradicts: no teacher is held against what the votes hardly decide. The mean
+of w is one, so that the loss starts at ln(K + 1) whatever the weights; w and omega of one are the loss of
+arXiv 2510.04142.
 """
 
 import math
@@ -50,7 +53,8 @@ def group_of(
     said = _tight(read(consensus), consensus)
     open_slots = frozenset(slot for slot, belief in beliefs.items() if belief.values and not belief.decided)
     negatives = [
-        _negative(name, given.get(name), consensus, said, open_slots, read, config) for name in teachers
+        _negative(name, given.get(name), consensus, said, open_slots, read, config, beliefs)
+        for name in teachers
     ]
     if config.trajectory:
         valid = [each.teacher for each in negatives if each.valid]
@@ -120,6 +124,7 @@ def _negative(
     open_slots: Set[Slot],
     read: Callable[[str], list[Claim]],
     config: ConstraintsConfig,
+    beliefs: Beliefs,
 ) -> Negative:
     if answer is None:
         return Negative(teacher=teacher, text="", status=Status.FAILED, valid=False)
@@ -130,15 +135,20 @@ def _negative(
         Standing.UNDECIDED: config.undecided,
         Standing.SILENT: config.silent,
     }
-    each = []
-    if set(weights.values()) != {1.0}:
-        each = standings(_tight(read(text), text), said, len(text), open_slots)
+    each = list[float]()
+    if set(weights.values()) != {1.0} or config.confidence_against:
+        own = _tight(read(text), text)
+        stretches = standings(own, said, len(text), open_slots)
+        each = [weights[standing] for start, end, standing in stretches for _ in range(start, end)]
+        if config.confidence_against:
+            certain = _certainty_against(own, said, len(text), open_slots, beliefs)
+            each = [weight * factor for weight, factor in zip(each, certain, strict=True)]
     return Negative(
         teacher=teacher,
         text=text,
         status=answer.status,
         valid=answer.status.usable and text.strip() != consensus.strip(),
-        spans=_spans([weights[standing] for start, end, standing in each for _ in range(start, end)]),
+        spans=_spans(each),
         end_weight=config.end,
     )
 
@@ -150,16 +160,47 @@ def _standing(claim: Claim, said: Mapping[Slot, Claim], open_slots: Set[Slot]) -
     if claim.polarity is Polarity.UNCERTAIN or (claim.finding, claim.attribute) in open_slots:
         return Standing.UNDECIDED
     denies = claim.attribute != "presence" and claim.polarity is Polarity.ABSENT  # "not B", of several values
-    own = said.get((claim.finding, claim.attribute))
+    own = _opposite(claim, said)
     if own is None:
-        presence = said.get((claim.finding, "presence"))
-        gone = claim.attribute not in OF_ITSELF and presence is not None and presence.value == "absent"
-        if not gone:
-            return Standing.UNDECIDED
+        return Standing.UNDECIDED
+    if own.attribute != claim.attribute:  # a side of what the consensus says is absent
         return Standing.AGREED if denies else Standing.CONFLICTING
     if own.polarity is Polarity.UNCERTAIN:
         return Standing.UNDECIDED
     return Standing.AGREED if (claim.value == own.value) is not denies else Standing.CONFLICTING
+
+
+def _opposite(claim: Claim, said: Mapping[Slot, Claim]) -> Claim | None:
+    """The claim of the consensus that one of a teacher stands to: of the same slot; for a side (zone,
+    severity) that it does not name, that the finding is absent; ``None`` where it says neither."""
+    own = said.get((claim.finding, claim.attribute))
+    if own is not None or claim.attribute in OF_ITSELF:
+        return own
+    presence = said.get((claim.finding, "presence"))
+    return presence if presence is not None and presence.value == "absent" else None
+
+
+def _certainty_against(
+    own: Sequence[Claim],
+    consensus_claims: Sequence[Claim],
+    length: int,
+    open_slots: Set[Slot],
+    beliefs: Beliefs,
+) -> list[float]:
+    """Per code point of a teacher's text the certainty of what its conflicting claims contradict, else 1.
+
+    Where several share a stretch, the greatest: one certain contradiction is enough.
+    """
+    said = counted(consensus_claims)
+    found: list[float | None] = [None] * length
+    for claim in own:
+        opposite = _opposite(claim, said)
+        if opposite is None or _standing(claim, said, open_slots) is not Standing.CONFLICTING:
+            continue
+        certainty = _certainty(opposite, beliefs.get((opposite.finding, opposite.attribute)))
+        for at in range(claim.start, min(claim.end, length)):
+            found[at] = max(found[at] or 0.0, certainty)
+    return [1.0 if certainty is None else certainty for certainty in found]
 
 
 def _confidence(said: Sequence[Claim], length: int, beliefs: Beliefs) -> Spans:
@@ -173,16 +214,16 @@ def _confidence(said: Sequence[Claim], length: int, beliefs: Beliefs) -> Spans:
 
 
 def _certainty(claim: Claim, belief: Belief | None) -> float:
-    """(K p - 1) / (K - 1), at least 0, with p the posterior of the claim's value among the slot's K values.
+    """(V p - 1) / (V - 1), at least 0, with p the posterior of the claim's value among the slot's V values.
 
     With two values that is 2 p - 1. Where nothing can be said, 1: no belief, a single value, a hedge, a
     denial of one of several values, an echo.
     """
     plain = claim.attribute == "presence" or claim.polarity is Polarity.PRESENT
-    K = 0 if belief is None else len(belief.values)
-    if belief is None or K < 2 or claim.echo or claim.polarity is Polarity.UNCERTAIN or not plain:
+    count = 0 if belief is None else len(belief.values)
+    if belief is None or count < 2 or claim.echo or claim.polarity is Polarity.UNCERTAIN or not plain:
         return 1.0
-    return min(1.0, max(0.0, (K * belief.values.get(claim.value, 0.0) - 1) / (K - 1)))
+    return min(1.0, max(0.0, (count * belief.values.get(claim.value, 0.0) - 1) / (count - 1)))
 
 
 def _tight(claims: Sequence[Claim], text: str) -> list[Claim]:
