@@ -408,6 +408,42 @@ def test_confidence_of_a_claim(own, values, expected):
     assert made.spans == expected
 
 
+def test_a_conflicting_claim_counts_by_the_certainty_of_what_it_contradicts():
+    """1.5 times: edema absent at 0.9, 0.8; left, one of three, at 0.8, 0.7; fracture absent at 0.6, 0.2;
+    cardiomegaly, which measure knows nothing of, 1. What agrees, is open or silent keeps its weight."""
+    consensus = CONSENSUS + " Cardiomegaly: absent. Atelectasis: absent."
+    text = "There is edema. Pleural effusion on the right. Rib fracture. Cardiomegaly. Atelectasis. Well."
+
+    def decided(value, **values):
+        return Belief(values=values, decided=value, votes={}, wrong={})
+
+    beliefs = {
+        ("Edema", "presence"): decided("absent", present=0.1, absent=0.9),
+        ("Pleural Effusion", "presence"): decided("present", present=0.6, absent=0.4),
+        ("Pleural Effusion", "side"): decided("left", left=0.8, right=0.15, both=0.05),
+        ("Fracture", "presence"): decided("absent", present=0.4, absent=0.6),
+        ("Atelectasis", "presence"): decided("", present=0.4, absent=0.6),
+    }
+    config = FIVE.model_copy(update={"confidence_against": True})
+    (ada,) = group({"ada": text}, config, consensus=consensus, beliefs=beliefs).negatives
+    found = {text[a:b].strip(): w for a, b, w in ada.spans if text[a:b].strip()}
+    assert found == {
+        "There is edema.": pytest.approx(1.2),
+        "Pleural effusion on the": 0.0,
+        "right": pytest.approx(1.05),
+        ".": 0.0,
+        "Rib fracture.": pytest.approx(0.3),
+        "Cardiomegaly.": 1.5,
+        "Atelectasis.": 0.5,
+        "Well.": 0.25,
+    }
+    gone = "Edema: absent. Pleural effusion: absent."  # a side of what is absent stands to its absence, 0
+    (ada,) = group({"ada": text}, config, consensus=gone, beliefs=beliefs).negatives
+    assert {text[a:b].strip(): w for a, b, w in ada.spans}["Pleural effusion on the right."] == 0.0
+    plain = group({"ada": text}, ConstraintsConfig(confidence_against=True), consensus=CONSENSUS)
+    assert plain.negatives[0].spans == plain.spans == ()  # nothing was measured: all ones
+
+
 # ---- the page -----------------------------------------------------------------------------------
 
 
