@@ -254,7 +254,7 @@ def test_a_typo_is_no_impression_and_the_last_of_a_name_counts():
 
 
 def test_a_report_without_findings_and_impression_has_a_last_paragraph():
-    text = "     FINAL REPORT\n PORTABLE CHEST, ___ AT 05:12\n\n One view.\n\n Lungs are clear.\n Heart is big.\n\n"
+    text = "   FINAL REPORT\n CHEST, ___ AT 05:12\n\n One view.\n\n Lungs are clear.\n Heart is big.\n\n"
     assert by_name(text)["last_paragraph"] == "Lungs are clear.\n Heart is big."
     assert choose(by_name(text), "auto").startswith("Lungs")
 

@@ -17,16 +17,16 @@ DIAGNOSIS = (
 )
 """Asks without giving anything away."""
 RATIONALE = (
-    "You see a frontal chest radiograph. The report of this study says: {labels}. Explain step by step what in "
-    "the image speaks for each of these findings: the side of the patient, the zone, how severe it is, and the "
+    "You see a frontal chest radiograph. The report of this study says: {labels}. Explain step by step what "
+    "in the image speaks for each of these findings: side of the patient, zone, how severe it is, and the "
     "signs. Write one line per finding, first its name. Say only what this image shows."
 )
 """Gives the labels away: presence is scored for no answer to it."""
 _MERGE = (
-    "Several readers have read this chest radiograph; their readings follow. Compare them with each other and "
-    "with the image. Write one reading: a line per finding, first its name, then present, absent or uncertain, "
-    "with side, zone and severity where they hold. Keep what several readers support and the image shows, drop "
-    "what contradicts it, and do not mention the readers."
+    "Several readers have read this chest radiograph; their readings follow. Compare them with each other, "
+    "and with the image. Write one reading: a line per finding, its name, then present, absent or uncertain, "
+    "with side, zone and severity where they hold. Keep what several readers support and the image shows, "
+    "drop what contradicts it, and do not mention the readers."
 )
 
 NAMES: dict[str, str] = {name: name[0] + name[1:].lower() for name in FINDINGS} | {
