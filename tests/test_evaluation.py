@@ -117,6 +117,14 @@ def test_what_the_prompt_discloses_is_not_scored():
     assert found.prevalence.tolist() == [pytest.approx(1 / 3), 0.25]
 
 
+def test_what_nobody_knows_is_not_scored():
+    """Of A in case 0 nothing is known: as if it were disclosed."""
+    truth = [["unknown", TRUTH[0][1]], *TRUTH[1:]]
+    found = score(ANSWERS, key_of(truth), draws())
+    assert found.counts.tolist() == [[0, 2, 0, 1], [0, 1, 2, 1]]
+    assert found.prevalence.tolist() == [pytest.approx(1 / 3), 0.25]
+
+
 def test_always_the_more_frequent_answer_is_half_balanced_whatever_its_accuracy():
     key = key_of([[P, A], [P, A], [P, P], [A, A]])
     prior = more_frequent(key)

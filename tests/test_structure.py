@@ -27,6 +27,7 @@ FLOOR = {
             "config",
             "teacher_config",
             "domain_config",
+            "data_config",
             "training_config",
             "consensus_config",
             "progress",

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
+from driftbound.data_config import DataConfig
 from driftbound.teacher_config import Table
 
 LETTERS = ("A", "B", "C", "D", "E")
@@ -118,12 +119,17 @@ class DomainConfig(Table):
     there are of each split."""
     claims: ClaimsConfig = ClaimsConfig()
     """How texts are read, for the field ``generic``."""
+    data: DataConfig = DataConfig()
+    """The data set, for the field ``chest-xray``; the numbers above are then the most studies of each
+    split, whole patients."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "DomainConfig":
         made = self.name == type(self).model_fields["name"].default
         if made and (self.cases or self.claims != ClaimsConfig()):
             raise ValueError(f"cases and claims belong to the field 'generic'; {self.name} has its own")
+        if self.data.set and self.name in ("phantom", "generic"):
+            raise ValueError(f"data belongs to the field 'chest-xray'; {self.name} has its own cases")
         if not made and (dial := next((key for key in DIALS if self._is_set(key)), "")):
             raise ValueError(f"{dial} belongs to the field 'phantom', whose teachers are scripted")
         if self.teachers_copy == 1:
@@ -137,7 +143,7 @@ class DomainConfig(Table):
     def _meant(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without the keys that have no meaning for this field: they are no part of its recipe."""
         given: dict[str, Any] = whole(self)
-        idle = [key for key in ("cases", "claims", *DIALS) if not self._is_set(key)]
+        idle = [key for key in ("cases", "claims", "data", *DIALS) if not self._is_set(key)]
         for key in (*idle, *(COUNTS if self.cases else ())):
             given.pop(key, None)
         return given

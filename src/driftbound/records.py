@@ -62,6 +62,9 @@ class Standing(StrEnum):
     END = "end"  # the end token
 
 
+UNKNOWN = "unknown"
+"""What the truth says of a finding of which nobody knows in this case: it is not scored."""
+
 SPLITS = ("train", "validation", "test", "test_scanner")
 
 

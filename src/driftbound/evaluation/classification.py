@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from driftbound.records import Estimate
+from driftbound.records import UNKNOWN, Estimate
 from driftbound.statistics.intervals import Resamples, Sampled, estimate, mean_of, ratios
 
 SIDES = ("left", "right", "both")
@@ -78,7 +78,7 @@ def make_key(
 ) -> Key:
     """Key of n cases from their truth values and what each one's prompt discloses.
 
-    A finding is present when its value is not ``absent``.
+    A finding is present when its value is not ``absent``; one that is ``unknown`` is not scored.
     """
     shape = (len(truth), len(findings))
     sides = np.full(shape, -1, dtype=np.int8)
@@ -88,9 +88,16 @@ def make_key(
                 sides[c, f] = SIDES.index(values[name])
     return Key(
         findings=tuple(findings),
-        present=np.array([[v[name] != "absent" for name in findings] for v in truth]).reshape(shape),
+        present=np.array([[v[name] not in ("absent", UNKNOWN) for name in findings] for v in truth]).reshape(
+            shape
+        ),
         sides=sides,
-        scored=np.array([[name not in d for name in findings] for d in disclosed]).reshape(shape),
+        scored=np.array(
+            [
+                [name not in d and v[name] != UNKNOWN for name in findings]
+                for v, d in zip(truth, disclosed, strict=True)
+            ]
+        ).reshape(shape),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from driftbound.errors import CaseError
 from driftbound.evaluation.answers import Answer, Text
 from driftbound.evaluation.classification import make_key, more_frequent
-from driftbound.records import Case, Status
+from driftbound.records import UNKNOWN, Case, Status
 from driftbound.stages.answering import answer_of
 from driftbound.stages.context import Context
 from driftbound.stages.gather import training_trajectories
@@ -28,7 +28,7 @@ class HeldOut:
 
     def present(self, findings: Sequence[str]) -> list[list[bool]]:
         """Whether each finding is there, (n, F)."""
-        return [[values[name] != "absent" for name in findings] for values in self.known]
+        return [[values[name] not in ("absent", UNKNOWN) for name in findings] for values in self.known]
 
 
 def held_out(context: Context, splits: Sequence[str]) -> list[HeldOut]:
@@ -45,7 +45,8 @@ def held_out(context: Context, splits: Sequence[str]) -> list[HeldOut]:
 
 
 def rows_of(context: Context, split: HeldOut, answers: Sequence[Answer], name: str = "") -> list[Row]:
-    """One row per case and finding of a split (under another ``name``), but for what a prompt discloses."""
+    """One row per case and finding of a split (under another ``name``), but for what a prompt discloses
+    and what nobody knows."""
     domain = context.domain
     rows: list[Row] = []
     for case, known, answer in zip(split.cases, split.known, answers, strict=True):
@@ -61,7 +62,7 @@ def rows_of(context: Context, split: HeldOut, answers: Sequence[Answer], name: s
                 "said": said[finding] if usable else "refused",
             }
             for finding in domain.findings
-            if finding not in case.prompt_discloses
+            if finding not in case.prompt_discloses and known[finding] != UNKNOWN
         ]
     return rows
 

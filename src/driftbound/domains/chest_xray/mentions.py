@@ -1,0 +1,148 @@
+"""Mentions: where a sentence names a finding, or calls a part of the chest normal or abnormal."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from driftbound.domains.chest_xray.findings import FINDINGS
+from driftbound.domains.chest_xray.phrases import Phrases, lexicon
+
+DEVICES = "Support Devices"
+NAME, SIGN, DENIED, NOT = "name", "sign", "denied", "not"
+_NEAR = 9
+"""So many words behind a part of the chest may stand before what it is called."""
+_FILLERS = frozenset(
+    {"and", ",", "is", "are", "was", "were", "remains", "remain", "appears", "appear", "in", "size", "the",
+     "there", "has", "have", "been", "mildly", "moderately", "markedly", "severely", "slightly", "grossly",
+     "borderline", "within", "otherwise", "also", "now", "again", "mild", "moderate", "contour", "contours",
+     "configuration", "caliber", "overall", "both", "left", "right", "lateral", "bilaterally", "visualized",
+     "to", "be", "may", "might", "probably", "not", "no", "longer", "minimally", "stable", "unchanged",
+     "hilar", "hila", "silhouette", "silhouettes", "well", "expanded", "inflated", "aerated",
+     ":", "sharp", "clear", "as", "seen", "for", "age", "somewhat", "at", "an", "a", "of", "on"}
+)  # fmt: skip
+"""What may stand between a part of the chest and what it is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A finding named by the words ``start`` to ``end`` of a sentence."""
+
+    finding: str
+    start: int
+    end: int
+    kind: str
+    """``name``; ``sign``: only suggested; ``denied``: counts only where it is denied."""
+    device: str = ""
+    value: str = ""
+    """What is said of it, where its own words say so (a normal heart); empty: the cues say."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of the chest in the lexicon."""
+
+    number: int
+
+
+@cache
+def names_lexicon() -> Phrases[tuple[str, str, str]]:
+    """(finding, kind, device) by phrase."""
+    made = Phrases[tuple[str, str, str]]()
+    for finding, table in lexicon("findings").items():
+        if finding not in FINDINGS:
+            raise KeyError(finding)
+        for key, phrases in table.items():
+            if finding == DEVICES:
+                kind, device = (NOT, "") if key == NOT else (NAME, key)
+            else:
+                kind, device = {"names": NAME, "signs": SIGN}.get(key, key), ""
+            made.add_all(phrases, (finding, kind, device))
+    return made
+
+
+@cache
+def _parts() -> tuple[Phrases[_Part], list[Phrases[tuple[str, str]]]]:
+    """Parts of the chest by phrase, and for each what it may be called: (finding or empty, kind)."""
+    names, called = Phrases[_Part](), []
+    for number, part in enumerate(lexicon("anatomy")):
+        names.add_all(part["names"], _Part(number))
+        words = Phrases[tuple[str, str]]()
+        words.add_all(part["is_normal"], ("", "normal"))
+        for key, kind in (("abnormal", NAME), ("signs", SIGN)):
+            for finding, phrases in part.get(key, {}).items():
+                words.add_all(phrases, (finding, kind))
+        called.append(words)
+    return names, called
+
+
+def mentions_of(words: Sequence[str]) -> list[Mention]:
+    """The mentions of a sentence, in order."""
+    named: list[Mention] = []
+    taken = [False] * len(words)
+    for start, end, meanings in names_lexicon().all(words):
+        taken[start:end] = [True] * (end - start)
+        blocked = any(kind == NOT for _, kind, _ in meanings)
+        for finding, kind, device in () if blocked else meanings:
+            named.append(Mention(finding, start, end, kind, device))
+    parts = list(_called(words, taken))
+    return sorted([*named, *parts], key=lambda mention: (mention.start, mention.end))
+
+
+def _called(words: Sequence[str], taken: Sequence[bool]) -> Iterator[Mention]:
+    """What is said of parts of the chest."""
+    names, called = _parts()
+    table = lexicon("anatomy")
+    for start, end, found in names.all(words):
+        if any(taken[start:end]):
+            continue
+        part, phrases = table[found[0].number], called[found[0].number]
+        place = _said(words, start, end, phrases, taken)
+        if place is None:
+            continue
+        low, high, meanings, denied = place
+        behind = words[high] if high < len(words) else ""
+        if behind and behind in part.get("unless", ()):
+            continue
+        for finding, kind in meanings:
+            if kind == "normal":
+                if not denied:
+                    for each in part["normal"]:
+                        yield Mention(each, low, high, NAME, value="absent")
+            else:
+                yield Mention(finding, low, high, kind, value="absent" if denied else "")
+
+
+def _said(
+    words: Sequence[str],
+    start: int,
+    end: int,
+    phrases: Phrases[tuple[str, str]],
+    taken: Sequence[bool],
+) -> tuple[int, int, Sequence[tuple[str, str]], bool] | None:
+    """The first word behind a part (or right before it) that it may be called: from, to, meanings, denied."""
+    for back in (1, 2, 3):
+        at = start - back
+        if at < 0 or taken[at] or words[at] in (",", ";", "is", "are"):
+            break
+        stop, meanings = phrases.at(words, at)
+        if meanings and stop <= start:
+            return at, end, meanings, at > 0 and words[at - 1] in ("not", "no")
+    denied = False
+    at = end
+    while at < min(len(words), end + _NEAR):
+        if taken[at] or words[at] in (";", "(", "but"):
+            return None
+        stop, meanings = phrases.at(words, at)
+        if meanings:
+            return start, stop, meanings, denied
+        if words[at] in ("not", "no", "isn't", "aren't", "wasn't", "without", "nor", "neither"):
+            denied = True
+        elif words[at] not in _FILLERS and not _is_part(words, at):
+            return None
+        at += 1
+    return None
+
+
+def _is_part(words: Sequence[str], at: int) -> bool:
+    """Whether a word belongs to the name of another part ("heart and mediastinum are normal")."""
+    return any(_parts()[0].at(words, n)[0] > at for n in range(max(0, at - 2), at + 1))

@@ -1,0 +1,86 @@
+"""Phrases: the small language of the lexicon files, and finding the longest phrase at a word."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from itertools import product
+from typing import Any, Generic, TypeVar
+
+import yaml
+
+from driftbound.errors import ConfigError
+
+T = TypeVar("T")
+Words = Sequence[str]
+
+
+@cache
+def lexicon(name: str) -> Any:
+    """A lexicon file as plain tables. Raises ``ConfigError`` for one that is no YAML."""
+    source = files("driftbound.domains.chest_xray").joinpath("lexicon", f"{name}.yaml")
+    try:
+        text = source.read_text(encoding="utf-8")
+        return yaml.load(text, Loader=yaml.BaseLoader)  # every word is a word: "no" too
+    except yaml.YAMLError as error:
+        line = str(error).splitlines()[0]
+        raise ConfigError(f"lexicon/{name}.yaml: is no YAML ({line}). Correct the file.") from error
+
+
+def expand(phrase: str) -> Iterator[tuple[str, ...]]:
+    """Every sequence of words that a line of the lexicon means.
+
+    >>> [" ".join(words) for words in expand("pleural? effusion|effusions")]
+    ['pleural effusion', 'pleural effusions', 'effusion', 'effusions']
+    """
+    choices = []
+    for group in phrase.lower().replace("-", " ").split():
+        words = group.removesuffix("?").split("|")
+        choices.append([*words, ""] if group.endswith("?") else words)
+    for chosen in product(*choices):
+        words = tuple(word for word in chosen if word)
+        if words:
+            yield words
+
+
+class Phrases(Generic[T]):
+    """What phrases mean; the same phrase may mean several things."""
+
+    def __init__(self) -> None:
+        self._root: dict[str, Any] = {}
+
+    def add(self, phrase: str, meaning: T) -> None:
+        """Let every sequence of words that ``phrase`` stands for mean this, too."""
+        for words in expand(phrase):
+            node = self._root
+            for word in words:
+                node = node.setdefault(word, {})
+            meanings = node.setdefault("", [])
+            if meaning not in meanings:
+                meanings.append(meaning)
+
+    def add_all(self, phrases: Sequence[str], meaning: T) -> None:
+        """``add`` each."""
+        for phrase in phrases:
+            self.add(phrase, meaning)
+
+    def at(self, words: Words, start: int) -> tuple[int, Sequence[T]]:
+        """Where the longest phrase that begins at ``start`` ends, and what it means; none: ``()``."""
+        node: Mapping[str, Any] | None = self._root.get(words[start])
+        end, found, at = start, (), start + 1
+        while node is not None:
+            if "" in node:
+                end, found = at, node[""]
+            node = node.get(words[at]) if at < len(words) else None
+            at += 1
+        return end, found
+
+    def all(self, words: Words) -> Iterator[tuple[int, int, Sequence[T]]]:
+        """The phrases of a sentence from left to right, the longest first, none in another:
+        ``(start, end, meanings)``."""
+        past = 0
+        for start, word in enumerate(words):
+            if start >= past and word in self._root:
+                end, found = self.at(words, start)
+                if found:
+                    yield start, end, found
+                    past = end
