@@ -1,17 +1,19 @@
 """The chest X-ray field: cases of a made-up data set, what is left out, the student's format, the gate."""
 
 import json
+import socket
 
 import pytest
 from chest_xray_trees import film, mimic, write
 from PIL import Image
 from pydantic import ValidationError
 
-from driftbound.config import DomainConfig
+from driftbound import pipeline
+from driftbound.config import DomainConfig, Recipe
 from driftbound.domains.chest_xray.domain import ChestXrayDomain
 from driftbound.domains.chest_xray.findings import FINDINGS, HEADLINE, SIDED
 from driftbound.domains.chest_xray.language import render
-from driftbound.errors import CaseError, ConfigError
+from driftbound.errors import CaseError, ConfigError, DataUseError
 from driftbound.protocols import Domain
 from driftbound.stances import stances
 from driftbound.store.tables import read_cases, read_truth
@@ -134,6 +136,18 @@ def test_a_data_set_must_be_said_whole(data, said):
 def test_other_fields_recipes_do_not_know_of_data():
     assert "data" not in DomainConfig().model_dump()
     assert DomainConfig(name="chest-xray", data=SAID | {"root": "x"}).model_dump()["data"]["size"] == 64
+
+
+def test_no_film_reaches_a_remote_endpoint_without_the_acknowledgement(tmp_path, root, monkeypatch):
+    """The whole way from a recipe: the cases are made, and then nothing is sent to anybody."""
+    monkeypatch.setenv("SOME_KEY", "secret")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("somebody is asked"))
+    teacher = {"name": "t", "model": "m", "base_url": "https://api.example.com/v1", "api_key_env": "SOME_KEY"}
+    given = {"name": "x", "domain": {"name": "chest-xray", "data": SAID | {"root": str(root)}}}
+    recipe = Recipe.parse(given | {"teachers": [teacher]}, where="test")
+    with pytest.raises(DataUseError, match=r"teacher t at https://api\.example\.com/v1: credentialed data"):
+        pipeline.run(recipe, tmp_path / "runs", until="collect")
+    assert (tmp_path / "runs" / "x" / "cases.parquet").is_file()
 
 
 # ---- what the field says and reads -------------------------------------------------------------
