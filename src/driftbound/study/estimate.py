@@ -8,8 +8,9 @@ from typing import Any
 from driftbound.study.plan import Job
 from driftbound.study.results import read_result
 
-USUAL = {"base": 90.0, "asked": 20.0, "trained": 110.0}
-"""Seconds of a base run, of an arm that is only asked and of one that is trained, where no result tells."""
+USUAL = {"base": 115.0, "asked": 20.0, "sft": 65.0, "trained": 165.0}
+"""Seconds of a base run, of an arm that is only asked, of one that is fine-tuned and of one that is trained by
+preferences, where no result tells."""
 LIMIT_S = 180.0
 """What an arm on one seed may take."""
 
@@ -54,14 +55,14 @@ def estimate(jobs: Sequence[Job], todo: Sequence[Job], bases: int, out: Path, pr
         parts.setdefault((job.sweep or job.phase, job.arm), []).append(job)
     lines = []
     for (part, arm), own in parts.items():
-        usual = USUAL["asked" if own[0].stop else "trained"]
+        kind = "asked" if own[0].stop else "sft" if own[0].recipe.align.objective == "sft" else "trained"
         lines.append(
             Line(
                 part=part,
                 arm=arm,
                 jobs=len(own),
                 done=sum(id(job) not in left for job in own),
-                each=_mean(seen.get(arm, ()), usual),
+                each=_mean(seen.get(arm, ()), USUAL[kind]),
                 measured=bool(seen.get(arm)),
             )
         )
