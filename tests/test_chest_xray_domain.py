@@ -2,14 +2,17 @@
 
 import json
 import socket
+from pathlib import Path
 
 import pytest
+import yaml
 from chest_xray_trees import film, mimic, write
 from PIL import Image
 from pydantic import ValidationError
 
 from driftbound import pipeline
 from driftbound.config import DomainConfig, Recipe
+from driftbound.data_config import SETS
 from driftbound.domains.chest_xray.domain import ChestXrayDomain
 from driftbound.domains.chest_xray.findings import FINDINGS, HEADLINE, SIDED
 from driftbound.domains.chest_xray.language import render
@@ -182,3 +185,14 @@ def test_questions_disclose_nothing_and_hold_every_answer(root):
     assert not field.mentions_sources(render(dict.fromkeys(FINDINGS, "present")))
     assert field.is_refusal("I'm sorry, I cannot interpret medical images.")
     assert not field.is_refusal("No effusion. I cannot exclude pneumonia.")
+
+
+def test_the_page_shows_what_the_code_says(capsys):
+    page = (Path(__file__).parent.parent / "docs/chest-xray.md").read_text(encoding="utf-8")
+    snippet, shown = (page.split(fence)[1].split("```")[0] for fence in ("```python\n", "```text\n"))
+    exec(compile(snippet, "docs/chest-xray.md", "exec"), {})
+    assert capsys.readouterr().out == shown
+    for name in SETS:
+        assert f"`{name}`" in page
+    given = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    assert DomainConfig(**given["domain"]).data.exclude

@@ -9,8 +9,8 @@ from driftbound.study.plan import Job
 from driftbound.study.results import read_result
 
 USUAL = {"base": 115.0, "asked": 20.0, "sft": 65.0, "trained": 165.0}
-"""Seconds of a base run, of an arm that is only asked, of one that is fine-tuned and of one that is trained by
-preferences, where no result tells."""
+"""Seconds of a base run, of an arm that is only asked, of one that is fine-tuned and of one that is trained
+by preferences, where no result tells."""
 LIMIT_S = 180.0
 """What an arm on one seed may take."""
 
