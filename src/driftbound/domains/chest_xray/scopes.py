@@ -186,10 +186,11 @@ def _governed(
     others = {other.start: other for other in cues if other is not cue}
     found: list[int] = []
     at = cue.end
-    # a cue may be part of a mention ("no acute process")
     while at < len(words):
         if at in starts:
             number, end = starts[at]
+            if found and not VERBS.isdisjoint(words[at:end]):
+                break  # a sentence of its own: "no effusion and the heart is enlarged"
             found.append(number)
             at = end
             continue

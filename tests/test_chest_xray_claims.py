@@ -1,0 +1,176 @@
+"""Claims of chest X-ray texts: rules of docs/chest-xray-claims.md, one by one, and any text at all."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from driftbound.domains.chest_xray.claims import claims
+from driftbound.domains.chest_xray.findings import FINDINGS
+from driftbound.domains.chest_xray.mentions import names_lexicon
+from driftbound.domains.chest_xray.passages import passages
+from driftbound.domains.chest_xray.phrases import Phrases, expand, lexicon
+from driftbound.records import Polarity
+
+SHORT = {
+    "present": "+",
+    "absent": "-",
+    "uncertain": "?",
+}
+
+
+def said(text):
+    """``+Edema left mild``: presence of each mention with what else is said of it, in order."""
+    found = []
+    for claim in claims(text):
+        if claim.echo:
+            continue
+        if claim.attribute == "presence":
+            found.append(SHORT[claim.value] + claim.finding)
+        else:
+            found[-1] += f" {claim.value}"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # absent: one denial for a whole list, until something else is asserted
+        ("No consolidation, edema, or effusion.", ["-Consolidation", "-Edema", "-Pleural Effusion"]),
+        ("Neither effusion nor pneumothorax.", ["-Pleural Effusion", "-Pneumothorax"]),
+        ("No effusion but a large right pneumothorax.", ["-Pleural Effusion", "+Pneumothorax right severe"]),
+        ("No pneumothorax, small left effusion.", ["-Pneumothorax", "+Pleural Effusion left mild"]),
+        ("No pleural effusion and the heart is enlarged.", ["-Pleural Effusion", "+Cardiomegaly"]),
+        ("Pneumothorax and effusion are not identified.", ["-Pneumothorax", "-Pleural Effusion"]),
+        ("Interval resolution of the left pneumothorax.", ["-Pneumothorax"]),
+        ("The effusion has resolved.", ["-Pleural Effusion"]),
+        ("The effusion is no longer seen.", ["-Pleural Effusion"]),
+        ("No opacity to suggest pneumonia.", ["-Lung Opacity", "-Pneumonia"]),
+        ("The chest tube has been removed.", ["-Support Devices"]),
+        ("Cardiomegaly without effusion or edema.", ["+Cardiomegaly", "-Pleural Effusion", "-Edema"]),
+        # uncertain, and denials of denials
+        ("Pneumonia cannot be excluded.", ["?Pneumonia"]),
+        ("Cannot exclude a small effusion.", ["?Pleural Effusion mild"]),
+        ("Possible right lower lobe pneumonia.", ["?Pneumonia right lower"]),
+        ("An effusion may be present.", ["?Pleural Effusion"]),
+        ("Atelectasis versus pneumonia.", ["?Atelectasis", "?Pneumonia"]),
+        ("Atelectasis/consolidation.", ["?Atelectasis", "?Consolidation"]),
+        ("No effusion, possible pneumonia.", ["-Pleural Effusion", "?Pneumonia"]),
+        ("Opacity likely due to atelectasis.", ["+Lung Opacity", "?Atelectasis"]),
+        ("No new consolidation.", ["?Consolidation"]),
+        ("No significant change in the right effusion.", ["+Pleural Effusion right stable"]),
+        ("The edema has not improved.", ["+Edema stable"]),
+        # normal anatomy, signs
+        ("The heart is normal in size.", ["-Cardiomegaly"]),
+        ("Heart size and mediastinal contours are normal.", ["-Cardiomegaly", "-Enlarged Cardiomediastinum"]),
+        ("The lungs are clear.", ["-Lung Opacity", "-Consolidation"]),
+        ("Lungs are clear of consolidation.", ["-Consolidation"]),
+        ("The costophrenic angles are sharp.", ["-Pleural Effusion"]),
+        ("Osseous structures are intact.", ["-Fracture"]),
+        ("No acute bony abnormality.", ["-Fracture"]),
+        ("No acute cardiopulmonary process.", ["+No Finding"]),
+        ("Blunting of the left costophrenic angle.", ["?Pleural Effusion left"]),
+        ("The cardiac silhouette is not enlarged.", ["-Cardiomegaly"]),
+        ("Pericardial effusion is known.", []),
+        # side, zone, severity, course, device
+        ("Bilateral effusions, right greater than left.", ["+Pleural Effusion both"]),
+        ("Left lower lobe and right upper lobe opacities.", ["+Lung Opacity both lower upper"]),
+        ("Edema in the left lobe and small right effusion.", ["+Edema left", "+Pleural Effusion right mild"]),
+        ("Small to moderate right effusion.", ["+Pleural Effusion right moderate"]),
+        ("Moderate cardiomegaly, unchanged.", ["+Cardiomegaly moderate stable"]),
+        ("Worsening edema.", ["+Edema worse"]),
+        ("Endotracheal tube in good position.", ["+Support Devices endotracheal tube"]),
+        # headings
+        ("**Left lung:**\n- Basal consolidation\n- edema", ["+Consolidation left basal", "+Edema left"]),
+        ("**Pneumothorax:** none seen.", ["-Pneumothorax"]),
+        ("**Pleural Effusion:**", []),
+        ("Pleural effusion: small, left.", ["+Pleural Effusion left mild"]),
+        ("Heart: normal.", ["-Cardiomegaly"]),
+        # what claims nothing
+        ("Evaluate for pneumothorax.", []),
+        ("INDICATION: rule out pneumonia.\n\nIMPRESSION: CHF.", ["+Edema"]),
+        ("Is there pneumonia?", []),
+        ("Atelectasis refers to the collapse of a lung.", []),
+        ("CT is recommended to exclude a mass.", []),
+        ("History of pneumonia.", []),
+        ("Compared to the prior effusion, edema is worse.", ["+Edema worse"]),
+        ("The given diagnosis is edema.", []),
+        ("I cannot interpret medical images.", []),
+        # a text that contradicts itself makes both claims; a line break ends no sentence
+        ("There is edema. No edema.", ["+Edema", "-Edema"]),
+        ("There is no\n pleural effusion.", ["-Pleural Effusion"]),
+    ],
+)  # fmt: skip
+def test_one_rule_at_a_time(text, expected):
+    assert said(text) == expected
+
+
+def test_spans_are_the_words_that_say_it():
+    text = "Edema. There is no evidence of a left pleural effusion, as before."
+    (edema, effusion) = claims(text)
+    assert text[edema.start : edema.end] == "Edema"
+    assert text[effusion.start : effusion.end] == "no evidence of a left pleural effusion"
+    (presence, side, *_) = claims("Effusion on the left.")
+    assert ("Effusion on the left."[side.start : side.end], presence.polarity) == ("left", Polarity.PRESENT)
+
+
+def test_what_repeats_the_prompt_is_an_echo():
+    (claim,) = claims("You mentioned edema.")
+    assert (claim.finding, claim.echo) == ("Edema", True)
+
+
+_WORDS = st.sampled_from(
+    ["no", "effusion", "left", "edema", "or", ",", ".", ":", "\n", "- ", "**", "may", "not", "seen", "heart",
+     "enlarged", "but", "pneumonia", "cannot", "exclude", "is", "normal", "Lungs", "clear", "#", "1."]
+)  # fmt: skip
+
+
+@given(st.text(max_size=120) | st.lists(_WORDS, max_size=40).map(" ".join))
+def test_any_text_gives_claims_within_it(text):
+    found = claims(text)
+    steps = [claim.step for claim in found]
+    assert steps == sorted(steps)
+    for claim in found:
+        assert 0 <= claim.start < claim.end <= len(text)
+        assert claim.finding in FINDINGS
+        if claim.attribute == "presence":
+            assert claim.value == claim.polarity
+
+
+@given(st.text(max_size=200))
+def test_passages_lose_no_word_but_headings(text):
+    for passage in passages(text):
+        for token in passage.tokens:
+            assert text[token.start : token.end].lower().replace("’", "'") in (token.word, "/", "&", "+")
+
+
+# ---- the lexicon ------------------------------------------------------------------------------
+
+
+def test_the_language_of_the_lexicon():
+    assert [" ".join(words) for words in expand("a|b? c")] == ["a c", "b c", "c"]
+    assert [*expand("No-go")] == [("no", "go")]
+    phrases = Phrases()
+    phrases.add("pleural? effusion", 1)
+    phrases.add("effusion of blood", 2)
+    words = "an effusion of water pleural effusion of blood".split()
+    assert [*phrases.all(words)] == [(1, 2, [1]), (4, 6, [1])]
+
+
+def test_every_word_of_the_lexicon_is_a_word():
+    """YAML makes a truth value of a bare "no"; here it is a word."""
+    assert "no" in lexicon("cues")["absent"]["before"]
+    assert names_lexicon().at(["edema"], 0)[1]
+    for name in ("findings", "anatomy", "modifiers", "cues"):
+        assert all(isinstance(word, str) for word in _leaves(lexicon(name)))
+
+
+def _leaves(table):
+    if isinstance(table, dict):
+        for key, inner in table.items():
+            yield key
+            yield from _leaves(inner)
+    elif isinstance(table, list):
+        for inner in table:
+            yield from _leaves(inner)
+    else:
+        yield table
