@@ -152,7 +152,7 @@ def test_the_language_of_the_lexicon():
     phrases = Phrases()
     phrases.add("pleural? effusion", 1)
     phrases.add("effusion of blood", 2)
-    words = "an effusion of water pleural effusion of blood".split()
+    words = ["an", "effusion", "of", "water", "pleural", "effusion", "of", "blood"]
     assert [*phrases.all(words)] == [(1, 2, [1]), (4, 6, [1])]
 
 
