@@ -444,6 +444,20 @@ def test_a_conflicting_claim_counts_by_the_certainty_of_what_it_contradicts():
     assert plain.negatives[0].spans == plain.spans == ()  # nothing was measured: all ones
 
 
+def test_a_side_of_what_the_votes_leave_open_is_undecided():
+    """Whether there is an effusion is open: no ground to hold a teacher against its side."""
+    own = [claim("Effusion", "present"), claim("Effusion", "left", start=2, end=4, attribute="side")]
+    found = standings(own, ABSENT, 5, frozenset({("Effusion", "presence")}))
+    assert found == [(0, 1, U), (1, 2, S), (2, 4, U), (4, 5, S)]
+
+
+def test_a_refusal_claims_nothing():
+    refusal = answer("I cannot help. There is edema.", status=Status.REFUSED)
+    config = ConstraintsConfig(conflicting=2.0, silent=0.5)
+    (ada,) = group({"ada": refusal}, config).negatives
+    assert ada.spans == ((0, len(refusal.text), 0.5),)
+
+
 # ---- the page -----------------------------------------------------------------------------------
 
 

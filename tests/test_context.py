@@ -1,5 +1,7 @@
 """What fits into a writer's context: verbatim, as digests, or not at all; by hand, a word is a token."""
 
+from functools import partial
+
 import pytest
 
 from driftbound.consensus.context import DOES_NOT_FIT, digest, fit
@@ -32,7 +34,7 @@ ALL = [SHORT, LONG, MIDDLE]
 
 
 def fitted(room, answers=ALL):
-    return fit(Field(), CASE, answers, claims, words, room)
+    return fit(Field(), partial(Field().merge_question, CASE), answers, claims, words, room)
 
 
 def test_the_sizes_are_those_said_above():
@@ -83,7 +85,7 @@ def test_nothing_is_read_or_rendered_where_all_fits():
     def never(text):
         raise AssertionError(text)
 
-    assert fit(Field(), CASE, ALL, never, words, 27) == (ALL, "")
+    assert fit(Field(), partial(Field().merge_question, CASE), ALL, never, words, 27) == (ALL, "")
 
 
 def test_hedges_stay_out_of_a_digest_and_choices_are_in():

@@ -58,6 +58,14 @@ def test_f1_difference_is_paired():
     assert found["macro_f1"]["mean"] == 0.8
 
 
+def test_f1_is_compared_on_the_findings_that_both_have_a_number_for():
+    """Nobody has B: one row has a false alarm of it, F1 0, the other none, no F1. On A both are perfect."""
+    key, shared = key_of([[P, A], [A, A], [P, A], [A, A]]), draws()
+    one = score(graded([P, A], [A, A], [P, A], [A, P]), key, shared)
+    other = score(graded([P, A], [A, A], [P, A], [A, A]), key, shared)
+    assert comparison(one, other, [0, 1])["macro_f1"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+
+
 def test_wrong_side_is_not_one_minus_side_accuracy():
     """Truth left, both, right, left, absent; said left, left, present, right, right. Four are truly present
     and asserted, one of them right; three of those name a side, two another one than the truth."""

@@ -1,6 +1,7 @@
 """Support and gate: claims against beliefs made by hand, expectations counted by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -136,7 +137,10 @@ def test_threshold_is_reached_by_equality_and_missed_with_reasons():
     assert verdict(weak, 0.5) == "support 0.33 below 0.50: left out is Edema present"
     half = candidate("Edema: present. Fracture: present.")  # 0.45
     assert verdict(half, half.support.score) == ""
-    assert verdict(half, 0.45001) == "support 0.45 below 0.45: nobody says Fracture present"
+    assert verdict(half, 0.45001) == "support 0.45000 below 0.45001: nobody says Fracture present"
+    for score, threshold, told in ((0.29, 0.5, "0.29 below 0.50"), (0.503, 0.504, "0.503 below 0.504")):
+        strange = replace(weak, support=replace(weak.support, score=score))
+        assert verdict(strange, threshold).startswith(f"support {told}: ")
     assert verdict(candidate("Edema: uncertain."), 0.5) == "support 0.00 below 0.50: no claim to judge"
 
 

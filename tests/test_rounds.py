@@ -1,6 +1,7 @@
 """Several rounds: the order of work, going on after a kill, the rule that ends them, what is left."""
 
 import json
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from test_training_stages import Writer, make_context, synthesized
 
 from driftbound import launched, launching
 from driftbound.consensus.rounds import Look, judge
-from driftbound.errors import ConfigError, StoreError, TrainingError
+from driftbound.errors import ConfigError, HarmError, StoreError, TrainingError
 from driftbound.launching import FACTS, JOB
 from driftbound.learning import models, processes
 from driftbound.looking import show_rounds
@@ -598,9 +599,40 @@ def test_a_served_student_cannot_be_that_of_every_round(turns):
 
 
 def test_no_training_error_is_hidden(turns):
-    turns.fails["align 2"] = TrainingError("fell below the floor")
-    with pytest.raises(TrainingError, match="floor"):
+    turns.fails["align 2"] = TrainingError("written by a training of other weights")
+    with pytest.raises(TrainingError, match="other weights"):
         turns.run()
+
+
+@pytest.mark.parametrize("broken", ["synthesize 2", "align 2"])
+def test_a_further_round_that_does_harm_leaves_the_one_before(turns, broken):
+    turns.fails[broken] = HarmError("fell below the floor")
+    turns.run()
+    assert turns.text("align", "student/weights") == "of align 1"
+    told = turns.rounds()
+    assert (told["kept"], told["reason"]) == (1, "round 2: refused (fell below the floor)")
+    assert told["rounds"][-1] == {
+        "round": 2,
+        "verdict": "refused",
+        "kept": False,
+        "reason": "fell below the floor",
+    }
+    assert turns.manifest("align")["facts"]["kept"] == 1
+
+
+def test_a_first_round_that_does_harm_is_an_error(turns):
+    turns.fails["align 1"] = HarmError("fell below the floor")
+    with pytest.raises(HarmError, match="floor"):
+        turns.run()
+
+
+def test_one_patient_alone_is_no_further_gain():
+    """Of three answers of three patients one is known: it lost 0.8, and there is no standard error."""
+    before, after = (Look(support=(value, math.nan, math.nan), quality=SOUND) for value in (0.9, 0.1))
+    lost = judge(before, after, before, ("p", "q", "r"), LIMITS)
+    assert (lost.word, lost.kept) == ("no further gain", False)
+    won = judge(after, before, after, ("p", "q", "r"), LIMITS)
+    assert (won.word, won.kept) == ("no further gain", True)
 
 
 @pytest.fixture

@@ -9,8 +9,11 @@ from wanting import WantedStreams as Streams
 
 from driftbound.config import Recipe
 from driftbound.consensus.believed import believed_stances, hints
+from driftbound.consensus.context import digest
 from driftbound.consensus.one_style import restyled
-from driftbound.consensus.synthesize import seed_of
+from driftbound.consensus.synthesize import seed_of, vote
+from driftbound.domain_config import ClaimsConfig
+from driftbound.domains.generic.domain import generic_domain
 from driftbound.domains.phantom import language
 from driftbound.domains.phantom.claims import claims, is_refusal
 from driftbound.errors import TrainingError
@@ -117,6 +120,42 @@ def test_a_choice_is_rendered_too():
     beliefs = {("answer", "value"): belief("", {"ann": "B", "bob": "C"}, B=0.4, C=0.4, A=0.2)}
     assert believed_stances(beliefs, (), omit=False) == {"answer": "B"}
     assert believed_stances(beliefs, (), omit=True) == {}
+
+
+def test_a_field_that_nobody_declared_is_said_too():
+    beliefs = {("edema", "presence"): belief("present", {"ann": "present"}, present=0.9, absent=0.1)}
+    assert believed_stances(beliefs, (), omit=False) == {"edema": "present"}
+    assert believed_stances(beliefs, (), omit=True) == {"edema": "present"}
+
+
+CHOICE = generic_domain(ClaimsConfig(kind="choice"), [])
+JSON = generic_domain(ClaimsConfig(kind="json", findings={"edema": (), "size": ()}), [])
+BARE = generic_domain(ClaimsConfig(kind="json"), [])
+
+
+@pytest.mark.parametrize(
+    ("domain", "answers", "expected"),
+    [
+        (CHOICE, ["Answer: B"] * 3, {("answer", "B")}),
+        (CHOICE, ["Answer: B", "Answer: B", "Answer: A"], {("answer", "B")}),
+        (CHOICE, ["Answer: B", "Answer: A"], set()),
+        (CHOICE, ["Answer: B", "Answer: A", "The answer is possibly B."], set()),
+        (JSON, ['{"edema": true, "size": "large"}'] * 3, {("edema", "present"), ("size", "large")}),
+        (JSON, ['{"edema": true, "size": "large"}', '{"size": "small"}', "{}"], {("edema", "absent")}),
+        (BARE, ['{"edema": true}'] * 2 + ['{"edema": false}'], {("edema", "present")}),
+        (BARE, ['{"edema": true}', "{}"], set()),
+    ],
+)
+def test_a_vote_on_values_too(domain, answers, expected):
+    voted = vote(domain, answers)
+    assert {(claim.finding, claim.value) for claim in domain.claims(voted)} == expected
+
+
+def test_a_hedge_becomes_no_assertion():
+    for text in ("The answer is possibly B.", "I lean towards an answer, Answer: A or B."):
+        assert restyled(CHOICE, text) == digest(CHOICE, CHOICE.claims(text)) == ""
+    assert restyled(CHOICE, "It is clear. Answer: B") == digest(CHOICE, CHOICE.claims("Answer: B"))
+    assert restyled(BARE, '{"edema": true}') != ""
 
 
 def test_hints_tell_what_anybody_asserts_or_is_decided():

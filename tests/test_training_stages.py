@@ -607,6 +607,17 @@ def test_some_negatives_are_drawn_by_seed_and_case(tmp_path, trained):
     assert [kept(seed, f"b{seed}") for seed in range(8)] == chosen
 
 
+def test_the_mean_weight_of_those_drawn_is_one():
+    """Of weights 2.4, 0.3 and 0.3 two are drawn: their mean is one, their ratio what it was."""
+    weights = (2.4, 0.3, 0.3)
+    given = [Candidate(text=str(w), log_weight=math.log(w)) for w in weights]
+    for case in "abcdef":
+        drawn = [each for each in align._drawn(given, 2, 0, case) if each is not None]
+        found = [math.exp(each.log_weight) for each in drawn]
+        assert sum(found) / 2 == pytest.approx(1)
+        assert found[0] / found[1] == pytest.approx(float(drawn[0].text) / float(drawn[1].text))
+
+
 def test_aligning_the_base_skips_what_was_bootstrapped(tmp_path, trained, monkeypatch):
     """In the first round alone: a later one goes on from the one before."""
     context = make_context(tmp_path, align={"start": "base"}, bootstrap={"base": "some/base"})

@@ -45,7 +45,11 @@ class ModelError(DriftboundError):
 
 
 class TrainingError(DriftboundError):
-    """A training that was stopped because going on would do harm."""
+    """A training that cannot begin or go on."""
+
+
+class HarmError(TrainingError):
+    """A training that was stopped because going on would do harm, or that has nothing left to learn from."""
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from driftbound.config import Recipe
-from driftbound.consensus.rounds import ACCEPTED, Look, Verdict, judge
-from driftbound.errors import ConfigError, StoreError
+from driftbound.consensus.rounds import ACCEPTED, REFUSED, Look, Verdict, judge
+from driftbound.errors import ConfigError, HarmError, StoreError
 from driftbound.progress import say
 from driftbound.publishing import leave
 from driftbound.removing import drop, remove
@@ -87,16 +87,30 @@ def run(
 
 
 def _take_turns(context: Context, step: Step) -> Result:
-    """Synthesize and align in turn, until a round brings no more or all are made; writes ``rounds.json``."""
+    """Synthesize and align in turn, until a round brings no more or all are made; writes ``rounds.json``.
+
+    A round after the first that cannot be made, as nothing was left to train on or the training did harm,
+    is refused, and the one before is kept.
+    """
     wanted, cases = context.recipe.rounds, judging.held_out(context)
     looks: list[Look] = []
     verdicts: list[Verdict] = []
-    kept, reason = wanted, "no rule: fewer than two held-out patients to judge by"
+    kept, reason, ran = wanted, "no rule: fewer than two held-out patients to judge by", 0
+    failed: list[dict[str, Any]] = []
     for number in range(1, wanted + 1):
         turn = replace(context, folder=RunFolder(context.folder.root, number))
-        if number > 1:
-            step(turn, SYNTHESIZE, only="")
-        step(turn, ALIGN, only="")
+        try:
+            if number > 1:
+                step(turn, SYNTHESIZE, only="")
+            step(turn, ALIGN, only="")
+        except HarmError as error:
+            if number == 1:
+                raise
+            failed = [{"round": number, "verdict": REFUSED, "kept": False, "reason": str(error)}]
+            kept, reason = number - 1, f"round {number}: {REFUSED} ({error})"
+            say(reason)
+            break
+        ran = number
         if not cases:
             continue
         if number == 1:
@@ -108,9 +122,8 @@ def _take_turns(context: Context, step: Step) -> Result:
         reason = f"round {number}: {verdicts[-1].word}"
         if verdicts[-1].word != ACCEPTED:
             break
-    ran = len(verdicts) or wanted
-    table = _table(looks, verdicts) if cases else [{"round": number} for number in range(wanted + 1)]
-    whole = {"cases": len(cases), "kept": kept, "reason": reason, "rounds": table}
+    table = _table(looks, verdicts) if cases else [{"round": number} for number in range(ran + 1)]
+    whole = {"cases": len(cases), "kept": kept, "reason": reason, "rounds": [*table, *failed]}
     text = json.dumps(whole, indent=2, sort_keys=True, allow_nan=False) + "\n"
     atomic_write_text(context.folder.stage(ALIGN) / ROUNDS, text)
     return Result(kept=kept, ran=ran, reason=reason)

@@ -58,6 +58,42 @@ def stances(claims: Sequence[Claim], findings: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def told(claims: Sequence[Claim], findings: Sequence[str]) -> dict[str, str]:
+    """All that a text says, as ``Domain.render`` takes it: of the ``findings`` and of others that it names,
+    and what values it asserts. What it omits is left out, and so is a value that it only may mean.
+    """
+    said = counted(claims)
+    names = dict.fromkeys((*findings, *(finding for finding, attribute in said if attribute == "presence")))
+    found = {name: value for name, value in stances(claims, [*names]).items() if value != "omitted"}
+    return found | {
+        finding: claim.value
+        for (finding, attribute), claim in said.items()
+        if attribute == "value" and claim.polarity is Polarity.PRESENT
+    }
+
+
+def majority_of(answers: Sequence[Sequence[Claim]], findings: Sequence[str]) -> dict[str, str]:
+    """What more than half of the answers say, given their claims: ``majority``, and values.
+
+    Of a finding that answers give values, the value that more than half of them give; none, where they do
+    not agree so far. Of one that is none of the ``findings``, what more than half assert, or deny.
+    """
+    read = [told(claims, findings) for claims in answers]
+    valued = {slot[0] for claims in answers for slot in counted(claims) if slot[1] == "value"}
+    voted = {name: value for name, value in majority(read, findings).items() if name not in valued}
+    named = dict.fromkeys(name for each in read for name in each)
+    for name in [name for name in named if name in valued or name not in findings]:
+        counts = Counter(
+            value if name in valued or value not in SIDES else "present"
+            for each in read
+            if (value := each.get(name, "uncertain")) != "uncertain"
+        )
+        value, number = counts.most_common(1)[0] if counts else ("", 0)
+        if 2 * number > len(answers):
+            voted[name] = value
+    return voted
+
+
 def majority(answers: Sequence[Mapping[str, str]], findings: Sequence[str]) -> dict[str, str]:
     """What more than half of the answers assert, per finding; the rest is ``absent``.
 

@@ -28,7 +28,9 @@ def believed_stances(beliefs: Beliefs, findings: Sequence[str], *, omit: bool) -
         if value:
             said[name] = value
     for (name, attribute), belief in beliefs.items():
-        if attribute == "value" and (value := _value(belief, sorted(_named(belief)), omit, "")):
+        undeclared = attribute == "presence" and name not in findings
+        order = ("absent", "present") if undeclared else sorted(_named(belief))
+        if (undeclared or attribute == "value") and (value := _value(belief, order, omit, "")):
             said[name] = value
     if NORMAL in findings:
         said = _with_normal(said, findings)

@@ -137,7 +137,7 @@ def _negative(
     }
     each = list[float]()
     if set(weights.values()) != {1.0} or config.confidence_against:
-        own = _tight(read(text), text)
+        own = _tight(read(text), text) if answer.status.usable else []  # a refusal claims nothing
         stretches = standings(own, said, len(text), open_slots)
         each = [weights[standing] for start, end, standing in stretches for _ in range(start, end)]
         if config.confidence_against:
@@ -161,7 +161,7 @@ def _standing(claim: Claim, said: Mapping[Slot, Claim], open_slots: Set[Slot]) -
         return Standing.UNDECIDED
     denies = claim.attribute != "presence" and claim.polarity is Polarity.ABSENT  # "not B", of several values
     own = _opposite(claim, said)
-    if own is None:
+    if own is None or (own.finding, own.attribute) in open_slots:
         return Standing.UNDECIDED
     if own.attribute != claim.attribute:  # a side of what the consensus says is absent
         return Standing.AGREED if denies else Standing.CONFLICTING

@@ -3,35 +3,33 @@
 from collections.abc import Callable, Sequence
 
 from driftbound.protocols import Domain
-from driftbound.records import Case, Claim
-from driftbound.stances import SIDES, counted, stances
+from driftbound.records import Claim
+from driftbound.stances import told
 
 DOES_NOT_FIT = "context does not fit"
 """The note of a case that nothing can be written for."""
-_SAID = frozenset({"present", "absent", *SIDES})
 
 
 def fit(
     domain: Domain,
-    case: Case,
+    question: Callable[[Sequence[str]], str],
     answers: Sequence[str],
     claims_of: Callable[[str], Sequence[Claim]],
     count_tokens: Callable[[str], int],
     room: int,
 ) -> tuple[list[str], str]:
-    """The texts that ``domain.merge_question`` may show for a case, in the order given, and a note.
+    """The texts that a ``question`` made of them may show, in the order given, and a note.
 
-    ``room`` is in tokens and for the whole question as ``merge_question`` makes it of the texts, counted by
-    ``count_tokens``. All answers verbatim and an empty note where they fit. Else the longest answer becomes
-    a digest of its claims, then the next, until they fit: what it asserts and denies, in the student's
-    format; a digest that is no shorter is not taken. Else answers are left out from the end, as one is that
-    has to be digested and claims nothing. The note counts both, ``digest of 3 of 7, 2 of 7 left out``;
-    with nothing left it is ``context does not fit``.
+    ``room`` is in tokens and for the whole question, counted by ``count_tokens``. All answers verbatim and
+    an empty note where they fit. Else the longest answer becomes a digest of its claims, then the next, until
+    they fit: what it asserts and denies, in the student's format; a digest that is no shorter is not taken.
+    Else answers are left out from the end, as one is that has to be digested and claims nothing. The note
+    counts both, ``digest of 3 of 7, 2 of 7 left out``; with nothing left it is ``context does not fit``.
     """
     texts: list[str] = list(answers)
 
     def fits() -> bool:
-        return count_tokens(domain.merge_question(case, [text for text in texts if text])) <= room
+        return count_tokens(question([text for text in texts if text])) <= room
 
     if fits():
         return texts, ""
@@ -60,6 +58,5 @@ def fit(
 
 def digest(domain: Domain, claims: Sequence[Claim]) -> str:
     """What a text asserts, denies and chooses, in the student's format; without hedges and omissions."""
-    read = {name: said for name, said in stances(claims, domain.findings).items() if said in _SAID}
-    read |= {finding: claim.value for (finding, kind), claim in counted(claims).items() if kind == "value"}
+    read = {name: said for name, said in told(claims, domain.findings).items() if said != "uncertain"}
     return domain.render(read) if read else ""

@@ -99,8 +99,18 @@ def verdict(candidate: Candidate, threshold: float) -> str:
     lacks = lacking(candidate.support)
     more = [f"{len(lacks) - _SHOWN} more"] if len(lacks) > _SHOWN else []
     told = ", ".join([*lacks[:_SHOWN], *more]) or "no claim to judge"
-    # never rounded up to the threshold that it misses
-    return f"support {math.floor(score * 100) / 100:.2f} below {threshold:.2f}: {told}"
+    places = next((n for n in range(2, 16) if _down(score, n) < round(threshold, n)), 16)
+    return f"support {_down(score, places):.{places}f} below {threshold:.{places}f}: {told}"
+
+
+def _down(score: float, places: int) -> float:
+    """Rounded, but never up to the threshold that it misses.
+
+    >>> _down(0.29, 2), _down(0.2999, 2)
+    (0.29, 0.29)
+    """
+    scale = 10.0**places
+    return math.floor(round(score * scale, 9)) / scale
 
 
 def kind_of(reason: str) -> str:

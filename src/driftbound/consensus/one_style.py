@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from driftbound.protocols import Domain
 from driftbound.records import Status, Trajectory
-from driftbound.stances import counted, stances
+from driftbound.stances import told
 
 
 def restyled(domain: Domain, text: str) -> str:
@@ -12,9 +12,7 @@ def restyled(domain: Domain, text: str) -> str:
 
     Empty where it claims nothing.
     """
-    claims = domain.claims(text)
-    said = {name: value for name, value in stances(claims, domain.findings).items() if value != "omitted"}
-    said |= {finding: claim.value for (finding, kind), claim in counted(claims).items() if kind == "value"}
+    said = told(domain.claims(text), domain.findings)
     return domain.render(said) if said else ""
 
 

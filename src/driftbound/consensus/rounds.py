@@ -49,7 +49,8 @@ def judge(before: Look, after: Look, first: Look, clusters: Sequence[str], limit
     Refused is a round whose answers have broken (``limits``; where the answers before were above a limit
     already, they must not have become worse), or that lost more support than the gain's standard error.
     Within plus or minus one standard error there is no further gain, and the better of the two is kept.
-    Where support tells nothing, the answers' quality alone decides.
+    Where a single patient's support is known, there is no further gain either. Where support tells nothing,
+    the answers' quality alone decides.
     """
     difference = np.array(after.support) - np.array(before.support)
     known = difference[~np.isnan(difference)]
@@ -60,7 +61,10 @@ def judge(before: Look, after: Look, first: Look, clusters: Sequence[str], limit
     told = f"support changed by {gain:+.4f} (standard error {error:.4f})"
     if broken:
         word, kept, told = REFUSED, False, broken
-    elif isnan(gain) or isnan(error):
+    elif not isnan(gain) and isnan(error):
+        word, kept = NO_GAIN, gain >= 0
+        told = f"support changed by {gain:+.4f}, of a single patient: there is no standard error"
+    elif isnan(gain):
         word, kept, told = (
             ACCEPTED,
             True,

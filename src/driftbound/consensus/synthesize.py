@@ -8,7 +8,7 @@ import numpy as np
 from driftbound.consensus.believed import believed_stances
 from driftbound.protocols import Domain
 from driftbound.records import Case
-from driftbound.stances import majority, stances
+from driftbound.stances import majority_of
 from driftbound.store.measures import Beliefs
 
 
@@ -31,8 +31,8 @@ def seed_of(seed: int, case: Case, number: int) -> int:
 
 def vote(domain: Domain, answers: Sequence[str]) -> str:
     """The majority of the answers, in the student's format."""
-    read = [stances(domain.claims(text), domain.findings) for text in answers]
-    return domain.render(majority(read, domain.findings))
+    voted = majority_of([domain.claims(text) for text in answers], domain.findings)
+    return domain.render(voted) if voted else ""
 
 
 def by_reliability(domain: Domain, beliefs: Beliefs, undecided: str) -> str:

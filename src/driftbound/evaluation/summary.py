@@ -152,7 +152,9 @@ def _column(sampled: Sampled, column: int) -> Estimate:
 
 
 def _difference(one: Sampled, other: Sampled, columns: Sequence[int]) -> Estimate:
-    return difference(mean_of(one, columns), mean_of(other, columns))
+    """Of the means over those columns that both rows have a number for: else they are of other findings."""
+    both = [c for c in columns if not (np.isnan(one.point[c]) or np.isnan(other.point[c]))]
+    return difference(mean_of(one, both), mean_of(other, both))
 
 
 def _short(row: str) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import Trainer, TrainerCallback
 
-from driftbound.errors import StoreError, TrainingError, boundary
+from driftbound.errors import HarmError, StoreError, TrainingError, boundary
 from driftbound.learning import processes
 from driftbound.learning.goals import Batch, Goal
 from driftbound.learning.logprobs import OURS, Scores, install, score
@@ -244,12 +244,12 @@ class GroupTrainer(Trainer):
         super().log(logs | means, start_time)
         wrong = [name for name, value in (logs | means).items() if not math.isfinite(value)]
         if wrong:
-            raise TrainingError(
+            raise HarmError(
                 f"step {self.state.global_step}: {wrong[0]} is no longer a number. {self.cure_for_nan}"
             )
         logp = means.get("logp_consensus_per_token", math.inf)
         if logp < self.floor:
-            raise TrainingError(
+            raise HarmError(
                 f"align stopped at step {self.state.global_step}: log p(consensus) fell to {logp:.2f} "
                 f"nats per token, below the floor of {self.floor:.2f} (likelihood displacement). "
                 f"{self.cure_for_fall}"

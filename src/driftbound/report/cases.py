@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from driftbound.protocols import Domain
-from driftbound.records import Trajectory
+from driftbound.records import UNKNOWN, Trajectory
 from driftbound.report.choice import CaseRecord, Chosen, correct_of, teachers_right
 from driftbound.report.spans import Piece, consensus_mark, displayable, pieces, shortened, teacher_mark
 from driftbound.report.tables import LABELS
@@ -120,7 +120,7 @@ def exhibit(
         also_present=tuple(
             finding if value in ("present", "true", "1") else f"{finding} ({value})"
             for finding, value in record.truth.items()
-            if finding not in headline and value != "absent"
+            if finding not in headline and value not in ("absent", UNKNOWN)
         ),
     )
 

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Sequence
-from math import inf, log
+from dataclasses import replace
+from math import exp, fsum, inf, log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from driftbound.errors import TrainingError
+from driftbound.errors import HarmError
 from driftbound.phantom_base import resolve_base
 from driftbound.progress import say
 from driftbound.records import Case, Group, Negative, Status
@@ -55,7 +56,7 @@ def run(context: Context) -> dict[str, Any]:
     examples, without = _examples(context, cases, groups, "train")
     validation, _ = _examples(context, cases, groups, "validation")
     if not examples:
-        raise TrainingError("align: no training group has a valid negative. Look at synthesize and collect.")
+        raise HarmError("align: no training group has a valid negative. Look at synthesize and collect.")
     if without:
         say(f"align: {without} groups without a valid negative are left out")
     models.set_threads(context.recipe.threads)
@@ -155,11 +156,15 @@ def _examples(
 
 
 def _drawn(negatives: "list[Candidate | None]", n: int, seed: int, case_id: str) -> "list[Candidate | None]":
-    """At most ``n`` of the negatives, drawn by seed and case; the others are no rivals."""
+    """At most ``n`` of the negatives, drawn by seed and case; the others are no rivals. The mean weight of
+    those that are drawn is one."""
     there = [k for k, negative in enumerate(negatives) if negative is not None]
     digest = hashlib.sha256(f"{seed}:{case_id}:negatives".encode()).digest()
     kept = set(np.random.default_rng(int.from_bytes(digest[:8], "big")).permutation(there)[:n].tolist())
-    return [negative if k in kept else None for k, negative in enumerate(negatives)]
+    drawn = [negative if k in kept else None for k, negative in enumerate(negatives)]
+    weights = [exp(negative.log_weight) for negative in drawn if negative is not None]
+    shift = log(fsum(weights) / len(weights)) if weights else 0.0
+    return [each and replace(each, log_weight=each.log_weight - shift) for each in drawn]
 
 
 def _candidate(negative: Negative, keep_refusals: bool) -> "Candidate | None":

@@ -29,7 +29,7 @@ from driftbound.protocols import Featured, Policy, SignReader
 from driftbound.records import Case, Status
 from driftbound.stages.context import Context
 from driftbound.stages.gather import image_paths, training_trajectories
-from driftbound.stances import majority, stances
+from driftbound.stances import majority_of, stances
 from driftbound.store.manifest import replacing
 from driftbound.store.tables import read_groups
 
@@ -72,10 +72,10 @@ def stored_answers(context: Context, splits: Sequence[HeldOut]) -> dict[str, Ans
                 text = "" if own is None else own.text
                 rows[f"teacher:{name}"].append(Answer(case_id=case.case_id, text=text, status=status))
                 if status.usable:
-                    usable.append(stances(domain.claims(text), domain.findings))
+                    usable.append(domain.claims(text))
             merged = consensus.get(case.case_id, "")
             rows[CONSENSUS].append(answer_of(context, case, Text(merged, False)))
-            voted = majority(usable, domain.findings)
+            voted = majority_of(usable, domain.findings)
             text = domain.render(voted) if voted else ""
             rows[MAJORITY].append(answer_of(context, case, Text(text, False)))
         found[split.name] = dict(rows)

@@ -166,12 +166,9 @@ class _Drafting:
                 return domain.guided_question(case, answers, lines)
             return domain.merge_question(case, answers)
 
-        plain = domain.merge_question(case, [])
-        more = question([])  # beside the answers; "fit" knows of the plain question alone
-        count = self._window.count_tokens
-        room = self._window.room(case) - (count(more) if more != plain else 0)
+        count, room = self._window.count_tokens, self._window.room(case)
         answers = shuffled(case, list(known.usable.values()), self._context.recipe.seed)
-        texts, note = fit(domain, case, answers, domain.claims, count, room)
+        texts, note = fit(domain, question, answers, domain.claims, count, room)
         return ("", DOES_NOT_FIT) if note == DOES_NOT_FIT else (question(texts), note)
 
     def _ask(self, known: Known, question: str, number: int, temperature: float) -> Ask:

@@ -10,7 +10,7 @@ from driftbound.consensus.constraints import group_of
 from driftbound.consensus.gate import NO_ANSWER, Candidate, best, kind_of, verdict
 from driftbound.consensus.one_style import restyled, restyled_answer
 from driftbound.consensus.support import Support, support_of
-from driftbound.errors import TrainingError
+from driftbound.errors import HarmError
 from driftbound.records import Case, Group
 from driftbound.stages.context import Context
 from driftbound.stages.drafting import BY_STUDENT, PARTS, Drafted, Known, WindowFor, drafts, student_of
@@ -38,7 +38,7 @@ def inputs(context: Context) -> dict[str, str]:
 def run(context: Context, load: Load = load_student, window: WindowFor = window_for) -> dict[str, Any]:
     """Write groups, rejected cases, candidates and supports for the cases of all splits; returns counts.
 
-    A case is in ``groups.parquet`` or, with its reason, in ``rejected.parquet``. Raises ``TrainingError``
+    A case is in ``groups.parquet`` or, with its reason, in ``rejected.parquet``. Raises ``HarmError``
     when no training case is left, and what writers and tables raise.
     """
     folder = context.folder.stage("synthesize")
@@ -54,7 +54,8 @@ def run(context: Context, load: Load = load_student, window: WindowFor = window_
     write_rows(folder / "support.parquet", [row for each in made for row in each.support], SUPPORT)
     groups = [each.group for each in made if each.group is not None]
     if not any(group.split == "train" for group in groups):
-        raise TrainingError(_nothing_left([row["reason"] for row in rejected]))
+        training = [row["reason"] for row in rejected if row["split"] == "train"]
+        raise HarmError(_nothing_left(training))
     write_groups(context.folder.groups, groups)
     (folder / PARTS).unlink(missing_ok=True)
     supports = [group.support for group in groups if not math.isnan(group.support)]

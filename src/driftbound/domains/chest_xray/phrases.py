@@ -37,9 +37,9 @@ def expand(phrase: str) -> Iterator[tuple[str, ...]]:
         words = group.removesuffix("?").split("|")
         choices.append([*words, ""] if group.endswith("?") else words)
     for chosen in product(*choices):
-        words = tuple(word for word in chosen if word)
-        if words:
-            yield words
+        kept = tuple(word for word in chosen if word)
+        if kept:
+            yield kept
 
 
 class Phrases(Generic[T]):
