@@ -62,3 +62,28 @@ def report(top, subject, study, text):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
+
+
+ADA, BOB = "10000032", "11000011"
+STUDIES = [
+    (
+        ADA,
+        "50000002",
+        "train",
+        [(film(1), "LATERAL"), (film(2), "PA")],
+        {"Edema": "1.0"},
+        21800506,
+        213014.531,
+    ),
+    (
+        ADA,
+        "50000001",
+        "train",
+        [(film(3), "AP")],
+        {"Edema": "-1.0", "Pneumonia": "0.0"},
+        21800626,
+        165500.312,
+    ),
+    (BOB, "50000003", "validate", [(film(4), "LL"), (film(5), "")], {"No Finding": "1.0"}, 21800101, 1.0),
+]
+"""Two of Ada's, the greater number taken first, and one of Bob's without a frontal film."""

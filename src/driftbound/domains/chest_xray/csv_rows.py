@@ -5,6 +5,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from driftbound.errors import CaseError
@@ -38,7 +39,11 @@ def _rows(
     shown = ", ".join(columns) or "none"
     for name in needed:
         if name not in columns:
-            raise CaseError(f"{path}: no column {name!r}. Its columns: {shown}. Give the set's own file.")
+            near = get_close_matches(name, [each for each in columns if each not in needed], n=1)
+            hint = f" Is it {near[0]!r}, of another release?" if near else ""
+            raise CaseError(
+                f"{path}: no column {name!r}. Its columns: {shown}.{hint} Give the set's own file."
+            )
     if len(set(columns)) < len(columns):
         raise CaseError(f"{path}: two columns have one name. Its columns: {shown}. Rename one of them.")
     for row in reader:

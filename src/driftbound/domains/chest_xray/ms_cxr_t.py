@@ -1,8 +1,9 @@
 """MS-CXR-T: pairs of films with what has become of five findings, and pairs of sentences."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from driftbound.domains.chest_xray.csv_rows import rows_of
 from driftbound.domains.chest_xray.study import Study
@@ -29,7 +30,7 @@ class Pair:
     subject: str
     study: str
     film: str
-    """Path below ``files`` without suffix, as the table has it."""
+    """Path below ``files`` without suffix."""
     previous_study: str
     previous_film: str
     courses: dict[str, str]
@@ -53,7 +54,12 @@ class Sentences:
 
 
 def read_pairs(folder: Path) -> list[Pair]:
-    """The pairs of films. Raises ``CaseError`` naming the file, the column and the columns found."""
+    """The pairs of films.
+
+    A film that the table names by its id alone gets the path that its patient and study say. Raises
+    ``CaseError`` naming the file, the column and the columns found, or the line: a course that is none, a
+    patient or study that is no plain number (nobody would be left out of a training by it).
+    """
     needed = ("subject_id", "study_id", "dicom_id", "previous_study_id", "previous_dicom_id")
     progress = tuple(f"{column}_progression" for column in COLUMNS.values())
     found = []
@@ -77,9 +83,9 @@ def read_pairs(folder: Path) -> list[Pair]:
             Pair(
                 subject=row["subject_id"].strip(),
                 study=row["study_id"].strip(),
-                film=row["dicom_id"].strip(),
+                film=_film(row, "", where),
                 previous_study=row["previous_study_id"].strip(),
-                previous_film=row["previous_dicom_id"].strip(),
+                previous_film=_film(row, "previous_", where),
                 courses=courses,
                 quality=quality,
             )
@@ -110,3 +116,14 @@ def exclude_subjects(studies: Sequence[Study], patients: frozenset[str]) -> tupl
     kept = [study for study in studies if study.patient not in patients]
     gone = {study.patient for study in studies if study.patient in patients}
     return kept, len(studies) - len(kept), len(gone)
+
+
+def _film(row: Mapping[str, str], which: Literal["", "previous_"], where: str) -> str:
+    """The path below ``files`` of a row's film, as the table has it; empty where none is named."""
+    subject, study, film = (
+        row[name].strip() for name in ("subject_id", f"{which}study_id", f"{which}dicom_id")
+    )
+    for name, cell in (("subject_id", subject), (f"{which}study_id", study)):
+        if not (cell.isascii() and cell.isdigit()) and not (which and not cell and not film):
+            raise CaseError(f"{where}: {name} is {cell[:40]!a}, no plain number. Give the set's own file.")
+    return film if "/" in film or not film else f"p{subject[:2]}/p{subject}/s{study}/{film}"
