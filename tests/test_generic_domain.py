@@ -232,7 +232,7 @@ def test_the_entry_point_is_this_field(monkeypatch):
     lines = given["project"]["entry-points"][registry.GROUP]
     points = [EntryPoint(name, value, registry.GROUP) for name, value in lines.items()]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
-    assert registry.domain_names() == ["generic", "phantom"]
+    assert registry.domain_names() == ["chest-xray", "generic", "phantom"]
     assert isinstance(registry.load_domain(DomainConfig(name="generic"), 0), GenericDomain)
 
 
