@@ -1,25 +1,7 @@
 """The 14 findings, the signs that speak for them, and how often they occur. Only words and numbers."""
 
-FINDINGS = (
-    "No Finding",
-    "Enlarged Cardiomediastinum",
-    "Cardiomegaly",
-    "Lung Lesion",
-    "Lung Opacity",
-    "Edema",
-    "Consolidation",
-    "Pneumonia",
-    "Atelectasis",
-    "Pneumothorax",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Fracture",
-    "Support Devices",
-)
-"""CheXpert's names in CheXpert's order."""
-
-HEADLINE = ("Consolidation", "Pleural Effusion", "Pneumonia", "Pneumothorax", "Edema")
-"""The five of the paper's teacher table, in its order."""
+from driftbound.domains.chest_xray.findings import FINDINGS as FINDINGS
+from driftbound.domains.chest_xray.findings import HEADLINE as HEADLINE
 
 SIDED = frozenset(
     {
