@@ -78,6 +78,7 @@ def said(text):
         ("Small to moderate right effusion.", ["+Pleural Effusion right moderate"]),
         ("Moderate cardiomegaly, unchanged.", ["+Cardiomegaly moderate stable"]),
         ("Worsening edema.", ["+Edema worse"]),
+        ("Right effusion, no significant change.", ["+Pleural Effusion right stable"]),
         ("Endotracheal tube in good position.", ["+Support Devices endotracheal tube"]),
         # headings
         ("**Left lung:**\n- Basal consolidation\n- edema", ["+Consolidation left basal", "+Edema left"]),

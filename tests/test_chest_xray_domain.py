@@ -126,7 +126,7 @@ def test_another_table_is_another_run(root):
         (SAID | {"set": "nih", "root": "x", "images": "jpg"}, "images belongs to mimic-cxr, not to nih"),
         (SAID | {"set": "vindr-cxr", "root": "x"}, "readers must be said of vindr-cxr"),
         (SAID | {"root": "x", "readers": "all"}, "readers belongs to vindr, not mimic-cxr"),
-        (SAID | {"root": "x", "reports": "r", "sectioned": "s"}, "reports and sectioned: give one of them"),
+        (SAID | {"set": "nih", "root": "x", "exclude": "t"}, "exclude belongs to mimic-cxr, not to nih"),
     ],
 )
 def test_a_data_set_must_be_said_whole(data, said):

@@ -11,7 +11,7 @@ SETS = (
     *("vindr-cxr", "vindr-kaggle", "open-i", "rsna", "siim"),
 )
 """Data sets that can be read (docs/chest-xray.md)."""
-MIMIC = ("images", "labels", "reports", "sectioned")
+MIMIC = ("images", "labels", "exclude")
 """Keys that say something of MIMIC-CXR alone."""
 
 
@@ -38,10 +38,6 @@ class DataConfig(Table):
     """Of MIMIC-CXR: which films lie there."""
     labels: Literal["chexpert", "negbio", "radiologist"] = "chexpert"
     """Of MIMIC-CXR: whose labels are the truth."""
-    reports: str = ""
-    """Of MIMIC-CXR: the folder with the reports."""
-    sectioned: str = ""
-    """Of MIMIC-CXR: ``mimic_cxr_sectioned.csv``, instead of reports."""
     readers: Literal["", "any", "majority", "all"] = ""
     """Of VinDr-CXR: how many of the training's three readers must see a finding."""
     uncertain_as: Literal["", "absent", "present", "ignore"] = ""
@@ -49,7 +45,7 @@ class DataConfig(Table):
     blank_as: Literal["", "absent", "ignore"] = ""
     """What a missing label says; it must be said."""
     exclude: str = ""
-    """Folder of MS-CXR-T: its patients are left out, so that it stays a test."""
+    """Of MIMIC-CXR: folder of MS-CXR-T, whose patients are left out, so that it stays a test."""
     size: int = Field(512, ge=32)
     """Side of the square that a film is fitted into, in pixels; its shape is kept."""
 
@@ -72,6 +68,4 @@ class DataConfig(Table):
                 if vindr
                 else f"readers belongs to vindr, not {self.set}"
             )
-        if self.reports and self.sectioned:
-            raise ValueError("reports and sectioned: give one of them")
         return self

@@ -70,6 +70,11 @@ def _of(passage: Passage) -> list[Claim]:
     mentions = [mention for mention in mentions if not quiet[mention.start]]
     cued = {n for cue in cues for n in range(cue.start, cue.end)}
     modifiers = [each for each in modifiers_of(words, quiet) if each.start not in cued]
+    modifiers += [
+        Modifier("course", "stable", cue.start, cue.end)
+        for cue in cues
+        if cue.has("stable") and not cue.ahead() and not quiet[cue.start]
+    ]
     echo = any(cue.has("echo") for cue in cues)
     said = _judged(tokens, mentions, cues, modifiers, echo)
     lent = _lent_side(passage)

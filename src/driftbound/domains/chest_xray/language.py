@@ -16,12 +16,6 @@ DIAGNOSIS = (
     "what this image shows."
 )
 """Asks without giving anything away."""
-RATIONALE = (
-    "You see a frontal chest radiograph. The report of this study says: {labels}. Explain step by step what "
-    "in the image speaks for each of these findings: side of the patient, zone, how severe it is, and the "
-    "signs. Write one line per finding, first its name. Say only what this image shows."
-)
-"""Gives the labels away: presence is scored for no answer to it."""
 _MERGE = (
     "Several readers have read this chest radiograph; their readings follow. Compare them with each other, "
     "and with the image. Write one reading: a line per finding, its name, then present, absent or uncertain, "
@@ -38,12 +32,6 @@ NAMES: dict[str, str] = {name: name[0] + name[1:].lower() for name in FINDINGS} 
 def question(findings: Sequence[str]) -> str:
     """The question that discloses nothing."""
     return DIAGNOSIS.format(findings=", ".join(NAMES[name].lower() for name in findings))
-
-
-def rationale_question(present: Sequence[str]) -> str:
-    """The question that says which findings are there; of a study without any, that it has none."""
-    named = ", ".join(NAMES[name].lower() for name in present) or "no abnormality"
-    return RATIONALE.format(labels=named)
 
 
 def merge_question(answers: Sequence[str]) -> str:

@@ -50,7 +50,6 @@ def tables_hash(data: DataConfig) -> str:
     found = sha256()
     root = Path(data.root)
     paths = [path for pattern in TABLES for path in sorted(root.glob(pattern)) if path.is_file()]
-    paths += [Path(name) for name in (data.sectioned,) if name]
     for path in paths:
         found.update(f"{path.name} {sha256_file(path)}\n".encode())
     return found.hexdigest()
@@ -60,13 +59,7 @@ def _read(data: DataConfig, root: Path) -> list[Study]:
     if data.set in _PLAIN:
         return _PLAIN[data.set](root)
     if data.set == "mimic-cxr":
-        return read_mimic(
-            root,
-            images=data.images,
-            labeler=data.labels,
-            reports=Path(data.reports) if data.reports else None,
-            sectioned=Path(data.sectioned) if data.sectioned else None,
-        )
+        return read_mimic(root, images=data.images, labeler=data.labels)
     if data.set == "chexpert-plus":
         return chexpert.read_chexpert_plus(root, labels="report")
     reader = vindr.read_vindr if data.set == "vindr-cxr" else vindr.read_vindr_kaggle

@@ -2,20 +2,10 @@
 
 from driftbound.domains.chest_xray.findings import FINDINGS as FINDINGS
 from driftbound.domains.chest_xray.findings import HEADLINE as HEADLINE
+from driftbound.domains.chest_xray.findings import SIDED as CHEST_SIDED
 
-SIDED = frozenset(
-    {
-        "Lung Lesion",
-        "Lung Opacity",
-        "Consolidation",
-        "Pneumonia",
-        "Atelectasis",
-        "Pneumothorax",
-        "Pleural Effusion",
-        "Pleural Other",
-        "Fracture",
-    }
-)
+SIDED = CHEST_SIDED - {"Edema", "Support Devices"}
+"""Phantoms are drawn with these on no side."""
 
 PREVALENCE = {
     "Consolidation": 0.88,
