@@ -13,8 +13,9 @@ from driftbound.cli import app
 from driftbound.errors import CaseError, ModelError, TrainingError
 from driftbound.learning import examining, models
 from driftbound.learning.architecture import CHAT_TEMPLATE, build_model, build_processor, train_tokenizer
-from driftbound.learning.collator import Candidate, Example, MultiStreamCollator, image_tokens
+from driftbound.learning.collator import Candidate, Example, MultiStreamCollator
 from driftbound.learning.examining import examine
+from driftbound.learning.image_tokens import image_tokens
 from driftbound.learning.logprobs import score
 
 WORDS = ["No effusion.", "Edema on both sides.", "What is seen here?"]

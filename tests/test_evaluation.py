@@ -247,6 +247,13 @@ def run(tmp_path, monkeypatch):
 def go(run, log=None, stop_after=math.inf):
     log = [] if log is None else log
     evaluate.run(run, load_policy=lambda path, threads: FakePolicy(path, threads, log, stop_after))
+    return finished(run)
+
+
+def finished(run):
+    """What the stage says; what served to go on is gone, as the pipeline sees to it."""
+    for name in evaluate.WORK:
+        shutil.rmtree(run.folder.stage("evaluate") / name)
     return json.loads((run.folder.stage("evaluate") / "summary.json").read_text())
 
 
@@ -409,7 +416,7 @@ def go_signs(run, log, stop_after=math.inf):
     rule = {"sign_question": "Which signs?", "from_signs": from_signs}
     context = Context(recipe=run.recipe, folder=run.folder, domain=SimpleNamespace(**vars(FIELD), **rule))
     evaluate.run(context, load_policy=lambda path, threads: Signs(path, threads, log, stop_after))
-    return json.loads((run.folder.stage("evaluate") / "summary.json").read_text())
+    return finished(run)
 
 
 def test_base_with_a_textbook_rule_is_a_row(run):

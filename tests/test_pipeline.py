@@ -64,6 +64,37 @@ def test_killed_stage_goes_on(world, verb):
     assert "half.txt" in world.seen[verb]
 
 
+def test_what_serves_to_go_on_stays_until_the_manifest_stands(world, monkeypatch):
+    """Killed when all is made and nothing told yet; then when the manifest is there and the rest not gone."""
+    world.tidy.add("synthesize")
+    half = world.folder.stage("synthesize") / "half.txt"
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_finish", dying_at("synthesize"))
+        with pytest.raises(KeyboardInterrupt):
+            world.run()
+    assert half.exists()
+    world.run()
+    assert "half.txt" in world.seen["synthesize"]
+    assert not half.exists()
+    assert set(world.manifest("synthesize")["outputs"]) == {"out.txt"}
+    half.write_text("half")
+    world.run()
+    assert world.calls == []
+    assert not half.exists()
+
+
+def dying_at(verb):
+    """What finishes a stage, but for one: there it ends before anything is written."""
+    whole = pipeline._finish
+
+    def finish(folder, plan, *more):
+        if plan.stage == verb:
+            raise KeyboardInterrupt
+        whole(folder, plan, *more)
+
+    return finish
+
+
 def test_killed_writing_of_cases_goes_on(world):
     world.fails["cases"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):

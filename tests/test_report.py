@@ -208,12 +208,13 @@ def measure(folder: RunFolder) -> None:
 
 
 def test_the_floor_drawn_is_where_the_training_would_stop(run: Context) -> None:
-    """Started at -0.7 nats per token and may fall by 1: the line is at -1.7; without the start, none."""
+    """It may fall by 1 below the reference; where no fall was logged there is nothing to draw it into."""
     assert "dashed floor" not in page_of(run)
-    facts = {"logp_consensus_per_token_at_start": -0.7}
-    Manifest.of("align", config={}, inputs={}, seed=5, facts=facts).write(run.folder.stage("align"))
+    path = run.folder.stage("align") / "metrics.jsonl"
+    lines = [{"step": k, "logp_consensus_change_per_token": -0.1 * k} for k in (1, 2)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert run.recipe.align.floor == -1.0
-    assert "training stops below the dashed floor, -1.7" in page_of(run)
+    assert "training stops below the dashed floor, -1" in page_of(run)
 
 
 def page_of(run: Context) -> str:
@@ -565,13 +566,17 @@ def test_a_hostile_name_is_escaped_in_figures() -> None:
 def test_trainings_show_what_was_logged() -> None:
     rows = [
         {"step": 5, "loss": 2.0, "grad_norm": "nan", "rewards/consensus": 0.0, "rewards/rejected/alpha": 0.1},
-        {"step": 10, "loss": 1.0, "rewards/margin": float("nan"), "logp_consensus_per_token": -0.5},
+        {"step": 10, "loss": 1.0, "rewards/margin": float("nan"), "logp_consensus_change_per_token": -0.5},
         {"validation": {"loss": 1.5}},
     ]
     shown = training("align", "Align", rows, floor=-3.0)
     assert shown.steps == 10
     assert (shown.changes[0].first, shown.changes[0].last, shown.changes[0].validation) == (2.0, 1.0, 1.5)
-    assert [chart.title for chart in shown.charts] == ["loss", "log p(consensus) per token, nats", "rewards"]
+    assert [chart.title for chart in shown.charts] == [
+        "loss",
+        "log p(consensus) against the reference, nats per token",
+        "rewards",
+    ]
     assert "dashed floor, -3" in shown.charts[1].note
     assert "alpha from 0.100 to 0.100" in shown.charts[2].figure
 

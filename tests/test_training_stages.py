@@ -441,7 +441,7 @@ def test_with_every_part_there_the_student_is_not_even_loaded(context, monkeypat
     second = Writer()
     assert synthesized(context, second)["groups"] == 4
     assert second.loaded == 0
-    assert not (context.folder.stage("synthesize") / "written.jsonl").exists()
+    assert synthesize.WORK == ("written.jsonl",)  # the pipeline's to remove, when the manifest stands
 
 
 def test_both_trainings_pack_where_it_is_exact_and_else_say_why_not(context, trained, model, capsys):
@@ -520,14 +520,15 @@ def test_align_scores_behind_the_question_and_not_behind_the_teachers(context, t
     assert "edema" not in prompt.lower()
 
 
-def test_the_floor_lies_below_the_start(tmp_path, trained, processor):
+def test_the_floor_is_the_recipes_and_the_reference_of_each_case_goes_along(tmp_path, trained, processor):
     """Two consensuses of -6 nats each, of as many tokens as the tokenizer says and an end."""
     context = make_context(tmp_path, align={"floor": -0.5})
     grouped(context)
     facts = align.run(context)
     tokens = len(processor.tokenizer(CONSENSUS, add_special_tokens=False)["input_ids"]) + 1
     assert facts["logp_consensus_per_token_at_start"] == pytest.approx(-6 / tokens)
-    assert trained["floor"] == pytest.approx(-6 / tokens - 0.5)
+    assert trained["floor"] == -0.5
+    assert trained["collate"].reference_plain == {"c0": -6.0, "c1": -6.0, "v0": -6.0}
 
 
 @pytest.mark.parametrize("keep", [False, True])

@@ -16,7 +16,7 @@ from driftbound.errors import ConfigError, StoreError
 from driftbound.phantom_base import resolve_base
 from driftbound.progress import say
 from driftbound.records import Case
-from driftbound.removing import remove, remove_all
+from driftbound.removing import clear, remove, remove_all
 from driftbound.stages.context import Context
 from driftbound.stages.gather import check_trackers, sensitivity_of
 from driftbound.stages.writers import check_writer
@@ -70,7 +70,8 @@ _READ_CLAIMS = frozenset({"measure", "synthesize", "evaluate", "report"})
 
 
 class Stage(Protocol):
-    """What every module in ``stages/`` offers."""
+    """What every module in ``stages/`` offers; ``WORK`` besides, where it leaves names in its folder that
+    only serve to go on after a kill: they stay until the manifest stands."""
 
     def inputs(self, context: Context) -> dict[str, str]:
         """Content hashes of what the stage reads, by name."""
@@ -226,7 +227,9 @@ def _run_stage(context: Context, verb: str, *, only: str) -> None:
     if made is not None:
         rounds.refuse_other_kind(folder, made.plan, plan)
         check_same(folder, made.plan, plan, redo=f"--from {verb} or --force")
+    work: tuple[str, ...] = getattr(module, "WORK", ())
     if made is not None and made.finished:
+        clear(folder, work)
         if only in ("", verb):
             say(f"{called}: finished before (took {made.seconds:.0f} s), skipped")
         return
@@ -249,7 +252,9 @@ def _run_stage(context: Context, verb: str, *, only: str) -> None:
             plan.write(folder, seconds=spent + time.monotonic() - started)
         raise
     seconds = round(spent + time.monotonic() - started, 3)
-    _finish(folder, plan, _hashes(folder), {**facts, "seconds": seconds}, sensitivity_of(context, verb))
+    outputs = _hashes(folder, work)
+    _finish(folder, plan, outputs, {**facts, "seconds": seconds}, sensitivity_of(context, verb))
+    clear(folder, work)
     say(f"{called}: done in {seconds:.0f} s")
 
 
@@ -275,7 +280,8 @@ def _sensitivity(cases: Sequence[Case]) -> str:
     return strictest(case.sensitivity for case in cases)
 
 
-def _hashes(folder: Path) -> dict[str, str]:
+def _hashes(folder: Path, work: Sequence[str]) -> dict[str, str]:
     """Content hash of every file that the stage left, by path within its folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
-    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    left = [path for path in files if path.parts[0] not in (FILE, *work)]
+    return {path.as_posix(): sha256_file(folder / path) for path in left}

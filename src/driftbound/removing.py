@@ -1,6 +1,7 @@
 """Removing: what a stage is to make anew, so that at no moment a folder passes for another one."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from driftbound.store.folder import STREAMS, VERBS, RunFolder
@@ -16,6 +17,13 @@ def remove(folder: RunFolder, verbs: tuple[str, ...]) -> None:
         for path in folder.stage(verb).iterdir():
             if not path.name.startswith(STREAMS):
                 path.unlink()
+
+
+def clear(folder: Path, names: Sequence[str]) -> None:
+    """Files and folders of these names, if they are there."""
+    for name in names:
+        if (folder / name).exists():
+            drop(folder / name)
 
 
 def remove_all(folder: RunFolder, plan: Plan) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from driftbound.errors import CaseError, TrainingError, boundary
+from driftbound.learning.image_tokens import image_tokens
 from driftbound.learning.packing import Answer, Segment, rows_of, segments_of
 from driftbound.learning.tensors import tensors_of
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 Picture: TypeAlias = "Path | Image"
 """An image file, or an image in memory."""
-
-_IMAGE_NAME = re.compile(r"(image|img|video|vision|boi|eoi)(_\w+)?_(token_id|token_index|token|tag)")
-"""How processors, tokenizers and configurations call the tokens that stand for images or around them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +54,8 @@ class MultiStreamCollator:
 
     The batch, for B examples with C columns: what ``tensors.tensors_of`` makes of their rows, or with
     ``apart`` a list ``parts`` of the same for each row; ``valid`` (B, C); ``log_weights`` (B, C);
-    ``reference`` (B, C) when known. Answer tokens alone are scored: prompt and image never.
+    ``reference`` (B, C) and ``reference_plain`` (B,) when known. Answer tokens alone are scored: prompt and
+    image never.
     """
 
     processor: Any
@@ -71,6 +69,8 @@ class MultiStreamCollator:
     """Of a field that the processor gives per token, its value on answers; 0 where not named."""
     reference: dict[str, list[float]] = field(default_factory=dict)
     """Reference log-probabilities by case."""
+    reference_plain: dict[str, float] = field(default_factory=dict)
+    """Those of column 0 without token weights, by case."""
     apart: bool = False
     """Whether each row is a batch of its own, for scoring one at a time."""
     columns: tuple[str, ...] = ()
@@ -120,6 +120,8 @@ class MultiStreamCollator:
         batch |= {"valid": valid, "log_weights": log_weights}
         if self.reference:
             batch["reference"] = torch.tensor([self.reference[e.case_id] for e in examples])
+        if self.reference_plain:
+            batch["reference_plain"] = torch.tensor([self.reference_plain[e.case_id] for e in examples])
         return batch
 
     def encode_prompt(self, example: Example) -> dict[str, Tensor]:
@@ -276,23 +278,3 @@ def open_image(given: "Picture | bytes") -> Any:
         Image.open(file) as image,
     ):
         return image.convert("RGB")
-
-
-def image_tokens(*owners: Any) -> frozenset[int]:
-    """Tokens for images, videos and their borders, as the attributes of ``owners`` name them.
-
-    Owners are configurations, processors and tokenizers; names are looked up in the last of them.
-    """
-    found: set[int] = set()
-    for owner in owners:
-        named = {**getattr(owner, "__dict__", {}), **getattr(owner, "special_tokens_map", {})}
-        for name, value in named.items():
-            if not _IMAGE_NAME.fullmatch(name):
-                continue
-            if name.endswith(("_id", "_index")):
-                found |= {value} if isinstance(value, int) else set()
-            elif isinstance(value, str):
-                token = owners[-1].convert_tokens_to_ids(value)
-                # what a tokenizer does not know is its unknown token, or none
-                found |= {token} if owners[-1].convert_ids_to_tokens(token or 0) == value else set()
-    return frozenset(found)

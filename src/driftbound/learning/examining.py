@@ -9,7 +9,8 @@ from accelerate.utils import send_to_device
 
 from driftbound.errors import ModelError, TrainingError
 from driftbound.learning import models
-from driftbound.learning.collator import Example, MultiStreamCollator, image_tokens
+from driftbound.learning.collator import Example, MultiStreamCollator
+from driftbound.learning.image_tokens import image_tokens
 from driftbound.learning.logprobs import score
 from driftbound.progress import bar, say
 

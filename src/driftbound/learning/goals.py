@@ -53,16 +53,24 @@ class FineTuning:
     def __call__(self, scores: Scores, batch: Batch) -> tuple[Tensor, Stats]:
         """Summed loss and what to log."""
         loss = -scores.logps[:, 0] / scores.tokens[:, 0].clamp_min(1)
-        return loss.sum(), _of_consensus(scores, batch["valid"][:, 0])
+        return loss.sum(), _of_consensus(scores, batch["valid"][:, 0], batch)
 
 
-def _of_consensus(scores: Scores, counted: Tensor) -> Stats:
+CHANGE = "logp_consensus_change_per_token"
+"""How far log p(consensus) stands above (below: negative) the reference's, of the same cases, in nats per
+token; what a floor looks at."""
+
+
+def _of_consensus(scores: Scores, counted: Tensor, batch: Batch) -> Stats:
     """What is logged of the consensus's own probability, token weights apart."""
-    total = float(scores.plain[counted, 0].sum())
-    return {
+    total, tokens = float(scores.plain[counted, 0].sum()), float(scores.tokens[counted, 0].sum())
+    stats: Stats = {
         "logp_consensus": (total, float(counted.sum())),
-        "logp_consensus_per_token": (total, float(scores.tokens[counted, 0].sum())),
+        "logp_consensus_per_token": (total, tokens),
     }
+    if "reference_plain" in batch:
+        stats[CHANGE] = (total - float(batch["reference_plain"][counted].sum()), tokens)
+    return stats
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
@@ -123,7 +131,7 @@ class Alignment:
             "rewards/consensus": (float(rewards[counted, 0].sum()), n),
             "rewards/margin": (float(rank.margin[counted].sum()), n),
             "rewards/accuracy": (float(rank.accuracy[counted].sum()), n),
-        } | _of_consensus(scores, counted)
+        } | _of_consensus(scores, counted, batch)
         pairwise = self.objective == "pairwise"
         share = negative_shares(rewards, valid, batch["log_weights"], pairwise=pairwise)
         for k, teacher in enumerate(self.teachers, start=1):

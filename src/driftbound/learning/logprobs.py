@@ -21,7 +21,7 @@ from driftbound.learning.tower import showing
 OURS = frozenset(
     {
         *("at", "target", "token_weights", "slot", "segment", "branch", "shown"),
-        *("valid", "log_weights", "reference", "counts"),
+        *("valid", "log_weights", "reference", "reference_plain", "counts"),
     }
 )
 """What collator and loader add for us; everything else of a batch is the model's own."""

@@ -22,7 +22,7 @@ from driftbound.learning.merging import merged
 from driftbound.learning.multistream_config import MultiStreamConfig
 from driftbound.learning.multistream_files import refuse_hub, sensitivity_of, stored, trained
 from driftbound.learning.multistream_model import adapt, arithmetic_of, init_of, resolve
-from driftbound.learning.reference import identity_of, logp_at_start, reference_logps
+from driftbound.learning.reference import identity_of, reference_logps, tell_cuts
 from driftbound.learning.rows import Rows
 from driftbound.learning.tower import forget_features, keep_features, tower_is_trained
 from driftbound.learning.trainer import GroupTrainer
@@ -85,10 +85,9 @@ class MultiStreamTrainer(GroupTrainer):
         if peft_config is not None or not tower_is_trained(model):
             keep_features(model, args.tower_cache_mb)
         watched = evals.values() if isinstance(evals, dict) else [evals]
-        plain = self._refer(args, model if self._ref is None else self._ref, train, *watched)
-        floor = -math.inf
-        if train is not None and args.floor is not None and not self._alone:
-            floor = logp_at_start(self._collate, train, plain) + args.floor
+        self._refer(args, model if self._ref is None else self._ref, train, *watched)
+        if train is not None and not self._alone:
+            tell_cuts(self._collate, train)
         set_seed(args.seed)
         self.adapted = peft_config is not None
         model = adapt(model, peft_config) if self.adapted else model
@@ -104,24 +103,22 @@ class MultiStreamTrainer(GroupTrainer):
             callbacks=callbacks,
             optimizers=optimizers,
             objective=preference(args, tuple(str(k) for k in range(1, self.width))),
-            floor=floor,
+            floor=-math.inf if args.floor is None else args.floor,
         )
 
     def _rows(self, rows: Any, name: str) -> Rows:
         return rows if isinstance(rows, Rows) else Rows(rows, name, width=self.width, alone=self._alone)
 
-    def _refer(self, args: Any, reference: Any, *datasets: Rows | None) -> dict[str, float]:
-        """Reference log-probabilities of these rows, into the collator; returns the chosen answers' plain.
-
-        None where the chosen answer is learned alone.
-        """
+    def _refer(self, args: Any, reference: Any, *datasets: Rows | None) -> None:
+        """Reference log-probabilities of these rows, into the collator; none where the chosen answer is
+        learned alone."""
         if self._alone:
-            return {}
+            return
         path = Path(args.reference_path or Path(args.output_dir) / "reference.jsonl")
         with boundary(StoreError, f"writing {path}", then="Check disk space and permissions."):
             path.parent.mkdir(parents=True, exist_ok=True)
-        before, plain = self._collate.reference, dict[str, float]()
-        self._collate.reference = {}
+        before, plain = self._collate.reference, self._collate.reference_plain
+        self._collate.reference, self._collate.reference_plain = {}, {}
         identity = identity_of(reference, self._collate, args.bf16, args.fp16)
         for rows in datasets:
             if rows is not None:
@@ -135,8 +132,7 @@ class MultiStreamTrainer(GroupTrainer):
                     arithmetic=self._arithmetic,
                     plain=plain,
                 )
-        self._collate.reference = before
-        return plain
+        self._collate.reference, self._collate.reference_plain = before, plain
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """As ``Trainer``; features of a frozen tower are forgotten at the end."""

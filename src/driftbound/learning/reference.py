@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -87,19 +87,16 @@ def identity_of(model: Any, collate: MultiStreamCollator, *settings: object) -> 
     return hashlib.sha256(repr((weights, template, lengths, settings)).encode()).hexdigest()
 
 
-def logp_at_start(collate: MultiStreamCollator, rows: Sequence[Example], plain: Mapping[str, float]) -> float:
-    """Mean log p(chosen) per token under the reference, ``plain`` by row; says how many answers are cut."""
-    total, tokens, cut = 0.0, 0, 0
+def tell_cuts(collate: MultiStreamCollator, rows: Sequence[Example]) -> None:
+    """Say how many answers are longer than what of them is scored."""
+    cut = 0
     with bar("measuring answers", len(rows)) as advance:
         for example in rows:
-            lengths, room = collate.answer_tokens(example), collate.room(example)
-            total += plain[example.case_id]
-            tokens += min(lengths[0], room)
-            cut += sum(length > room for length in lengths)
+            room = collate.room(example)
+            cut += sum(length > room for length in collate.answer_tokens(example))
             advance()
     if cut:
         say(f"{cut} answers are longer than max_length {collate.max_length}; their ends are cut")
-    return total / tokens
 
 
 def _key(chunk: Sequence[Example], identity: str) -> str:

@@ -15,7 +15,7 @@ from transformers import Trainer, TrainerCallback
 
 from driftbound.errors import HarmError, StoreError, TrainingError, boundary
 from driftbound.learning import processes
-from driftbound.learning.goals import Batch, Goal
+from driftbound.learning.goals import CHANGE, Batch, Goal
 from driftbound.learning.logprobs import OURS, Scores, install, score
 from driftbound.learning.shares import COUNTS, SharedLoader
 from driftbound.learning.two_pass import backward_in_parts
@@ -239,7 +239,8 @@ class GroupTrainer(Trainer):
         return {name: total / count for name, total, count in found if count}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the means since the last log; stop when the consensus has become too unlikely."""
+        """Add the means since the last log; stop when the consensus has become too unlikely, compared with
+        what the reference says of the same cases."""
         means = self.means()
         super().log(logs | means, start_time)
         wrong = [name for name, value in (logs | means).items() if not math.isfinite(value)]
@@ -247,10 +248,10 @@ class GroupTrainer(Trainer):
             raise HarmError(
                 f"step {self.state.global_step}: {wrong[0]} is no longer a number. {self.cure_for_nan}"
             )
-        logp = means.get("logp_consensus_per_token", math.inf)
-        if logp < self.floor:
+        change = means.get(CHANGE, math.inf)
+        if change < self.floor:
             raise HarmError(
-                f"align stopped at step {self.state.global_step}: log p(consensus) fell to {logp:.2f} "
-                f"nats per token, below the floor of {self.floor:.2f} (likelihood displacement). "
+                f"align stopped at step {self.state.global_step}: log p(consensus) lies {-change:.2f} nats "
+                f"per token below the reference's, the floor is {self.floor:g} (likelihood displacement). "
                 f"{self.cure_for_fall}"
             )

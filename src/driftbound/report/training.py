@@ -10,7 +10,9 @@ from markupsafe import Markup
 from driftbound.report.figures import curves
 from driftbound.report.tables import number
 
+FALL = "logp_consensus_change_per_token"
 SINGLE = {
+    FALL: "log p(consensus) against the reference, nats per token",
     "logp_consensus_per_token": "log p(consensus) per token, nats",
     "rewards/margin": "margin over the hardest negative",
     "rewards/accuracy": "accuracy against the hardest negative",
@@ -95,7 +97,7 @@ def _charts(points: Mapping[str, list[tuple[float, float]]], floor: float) -> li
         charts.append(Chart(title="loss", note="", figure=curves("loss", {"loss": points["loss"]})))
     for key, title in SINGLE.items():
         if key in points:
-            limited = key == "logp_consensus_per_token" and math.isfinite(floor)
+            limited = key == FALL and math.isfinite(floor)
             note = f"training stops below the dashed floor, {floor:g}" if limited else ""
             figure = curves(title, {key: points[key]}, level=floor if limited else math.nan)
             charts.append(Chart(title=title, note=note, figure=figure))

@@ -82,7 +82,7 @@ def run(context: Context) -> dict[str, Any]:
             seed=seed,
             folder=folder,
             beside=beside_student(context, "align", config),
-            floor=start.get(AT_START, -inf) + config.floor,
+            floor=-inf if config.objective == "sft" else config.floor,
             watching=watching,
         )
     return {**facts, **measured, **start, "groups_without_negative": without}
@@ -102,7 +102,7 @@ def _refer(
     examples: Sequence["Example"],
     validation: Sequence["Example"],
 ) -> dict[str, float]:
-    """Reference log-probabilities into the collator; returns the consensus's mean per token, for the floor.
+    """Reference log-probabilities into the collator; returns the consensus's mean per token, for the record.
 
     Fine-tuning on the consensus alone has no reward, no reference and no floor.
     """
@@ -121,6 +121,7 @@ def _refer(
         identity=identity_of(model, collate),
         plain=plain,
     )
+    collate.reference_plain = plain
     return {AT_START: _logp_per_token(collate, examples, plain)}
 
 

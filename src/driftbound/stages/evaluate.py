@@ -4,7 +4,6 @@ The only place that opens the truth.
 """
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +66,8 @@ SCORES = pa.schema(
         )
     ]
 )
+WORK = ("partial",)
+"""The texts generated so far: they go when the stage is finished."""
 _BELIEFS = ("slots.parquet", "reliability.parquet")
 
 
@@ -118,7 +119,7 @@ def run(context: Context, *, load_policy: Loader = _load_policy) -> dict[str, An
     splits = _splits(context, read_cases(context.folder.cases))
     asked = [split.held_out for split in splits]
     found = stored_answers(context, asked)
-    generated, features = ask_students(context, asked, load_policy, folder / "partial")
+    generated, features = ask_students(context, asked, load_policy, folder / WORK[0])
     for split in splits:
         found[split.held_out.name] |= generated[split.held_out.name] | _prior(context, split)
 
@@ -151,7 +152,6 @@ def run(context: Context, *, load_policy: Loader = _load_policy) -> dict[str, An
     summary = _summary(context, tables, first.held_out.name, bool(beliefs))
     written = json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n"
     atomic_write_text(folder / "summary.json", written)
-    shutil.rmtree(folder / "partial")
     return {
         "cases": {split.held_out.name: len(split.truth) for split in splits},
         "rows": len(found[first.held_out.name]),

@@ -146,16 +146,9 @@ def _trainings(context: Context) -> tuple[Training, ...]:
     for verb, title in TRAININGS.items():
         rows = _json_lines(context.folder.stage(verb) / "metrics.jsonl")
         if rows:
-            floor = _floor(context) if verb == "align" else math.nan
+            floor = context.recipe.align.floor if verb == "align" else math.nan
             found.append(training(verb, title, rows, floor=floor))
     return tuple(found)
-
-
-def _floor(context: Context) -> float:
-    """Nats per token at which align stops: so far below where it started; ``nan`` where that is unknown."""
-    manifest = Manifest.read(context.folder.stage("align"))
-    start = manifest.facts.get("logp_consensus_per_token_at_start") if manifest is not None else None
-    return math.nan if start is None else float(start) + context.recipe.align.floor
 
 
 def _consensus_counts(context: Context) -> dict[str, int]:

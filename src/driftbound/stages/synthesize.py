@@ -22,6 +22,9 @@ from driftbound.store.measures import read_beliefs
 from driftbound.store.streams import Streams
 from driftbound.store.tables import read_cases, write_groups, write_rows
 
+WORK = (PARTS,)
+"""Goes when the stage is finished."""
+
 
 def inputs(context: Context) -> dict[str, str]:
     """Content of the cases, the streams, what is believed and, where it writes, the student."""
@@ -57,7 +60,6 @@ def run(context: Context, load: Load = load_student, window: WindowFor = window_
         training = [row["reason"] for row in rejected if row["split"] == "train"]
         raise HarmError(_nothing_left(training))
     write_groups(context.folder.groups, groups)
-    (folder / PARTS).unlink(missing_ok=True)
     supports = [group.support for group in groups if not math.isnan(group.support)]
     return {
         "groups": len(groups),
