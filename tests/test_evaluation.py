@@ -285,6 +285,13 @@ def test_stage_by_hand(run):
     assert "Edema" not in summary["one_class"]
 
 
+def test_draws_with_one_class_only_are_counted_and_told(run, capsys):
+    """Three patients are drawn, the third alone without edema: 1/27 of the draws hold nobody else, 8/27
+    not this one."""
+    assert go(run)["draws_left_out"] == pytest.approx(1 / 3, abs=0.12)  # 200 draws: 3.5 standard errors
+    assert "of the draws of test's patients a headline finding has one class only" in capsys.readouterr().err
+
+
 def test_stage_tells_what_a_reader_must_know(run):
     summary = go(run)
     assert summary["students"]["aligned"]["parsable"] == 1.0

@@ -210,6 +210,20 @@ def test_dispersion_of_two_clusters_in_closed_form():
         assert found["mean"] == pytest.approx(s**2 / (s**2 + m**2), abs=1e-6)
 
 
+def test_a_case_of_which_nobody_knows_a_finding_is_left_out_of_its_dispersion_alone():
+    """A is unknown in the last case, an outlier: of the other three, 0 1 | 5, mean 2, total 4 + 1 + 9 = 14,
+    within 1/2. B knows it: 0 5 | 1 100."""
+    points, labels = (
+        np.array([[0.0], [1.0], [5.0], [100.0]]),
+        np.array([[0, 0], [0, 1], [1, 0], [1, 1]], bool),
+    )
+    known = np.ones((4, 2), dtype=bool)
+    known[3, 0] = False
+    found = dispersion(points, labels, AB, known)["per_finding"]
+    assert found["A"] == pytest.approx(0.5 / 14, abs=1e-6)
+    assert found["B"] == dispersion(points, labels, AB)["per_finding"]["B"]
+
+
 def test_features_that_do_not_vary_have_no_dispersion():
     assert dispersion(np.ones((3, 2)), np.array([[True], [False], [True]]), ("A",))["mean"] is None
 

@@ -22,21 +22,32 @@ def row(*rewards: float) -> torch.Tensor:
     return torch.tensor([rewards], dtype=DOUBLE, requires_grad=True)
 
 
-def test_shares_are_the_gradients_of_the_negatives():
-    """Independently by autograd, for both objectives, with weights; a masked one has none."""
+def test_shares_are_the_derivatives_by_the_negatives_rewards():
+    """By hand: w_k exp r_k; a masked one, and one that is alone and masked, have none."""
     log_weights = torch.tensor([[0.0, 0.3, -0.7, 0.1]], dtype=DOUBLE)
     valid = torch.tensor([[True, True, True, False]])
-    for pairwise, loss_of in ((False, plackett_luce_loss), (True, None)):
-        rewards = row(0.2, 1.0, -0.5, 3.0)
-        if loss_of is None:
-            terms = torch.log1p((rewards[:, 1:3] - rewards[:, :1]).exp())
-            loss = (log_weights[:, 1:3].exp() * terms).sum()
-        else:
-            loss = loss_of(rewards, valid, log_weights).sum()
-        (gradient,) = torch.autograd.grad(loss, rewards)
-        expected = gradient[:, 1:] / gradient[:, 1:].sum()
-        torch.testing.assert_close(negative_shares(rewards, valid, log_weights, pairwise=pairwise), expected)
-    assert negative_shares(row(0.0, 1.0), torch.tensor([[True, False]])).tolist() == [[0.0]]
+    found = negative_shares(lambda r: plackett_luce_loss(r, valid, log_weights), row(0.2, 1.0, -0.5, 3.0))
+    pulls = [math.exp(0.3 + 1.0), math.exp(-0.7 - 0.5), 0.0]
+    assert found.tolist()[0] == pytest.approx([pull / sum(pulls) for pull in pulls])
+    alone = torch.tensor([[True, False]])
+    assert negative_shares(lambda r: plackett_luce_loss(r, alone), row(0.0, 1.0)).tolist() == [[0.0]]
+
+
+@pytest.mark.parametrize("objective", ["plackett_luce", "pairwise"])
+@pytest.mark.parametrize("terms", [{}, {"nca": 0.7}, {"dpop": 3.0}, {"nca": 0.7, "dpop": 3.0, "anchor": 0.5}])
+def test_logged_shares_are_of_the_whole_loss(objective, terms):
+    """Case 0 has two negatives: by finite differences of the slow loss, with each term."""
+    slopes = []
+    for k in (1, 2):
+        ends = []
+        for step in (1e-6, -1e-6):
+            moved = LOGPS.clone()
+            moved[0, k] += step
+            ends.append(slowly(moved, objective=objective, **terms))
+        slopes.append(ends[0] - ends[1])
+    stats = goal_of(LOGPS, objective=objective, **terms)[1]
+    expected = slopes[1] / sum(slopes)  # case 1 has no second negative
+    assert stats["share/rejected/two"] == (pytest.approx(expected, abs=1e-6), 1.0)
 
 
 # ---- the whole goal -----------------------------------------------------------------------------
@@ -112,6 +123,7 @@ def test_what_is_logged_of_the_terms():
     absolute = slowly(LOGPS, nca=1.0) - slowly(LOGPS)
     assert stats["nca"] == (pytest.approx(absolute), 2.0)
     assert stats["rewards/consensus"] == (pytest.approx(-0.75 + 1.0), 2.0)
+    stats = goal_of(LOGPS)[1]
     rivals = [math.exp(0.3 + 0.5 * 1.0), math.exp(-0.7 + 0.5 * -0.4)]
     assert stats["share/rejected/one"] == (pytest.approx(rivals[0] / sum(rivals) + 1.0), 2.0)
     assert stats["share/rejected/two"] == (pytest.approx(rivals[1] / sum(rivals)), 1.0)

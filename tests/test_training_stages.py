@@ -700,3 +700,10 @@ def test_align_leaves_out_groups_whose_consensus_does_not_fit(context, trained, 
     assert "align: 1 groups left out, their consensus exceeds max_length" in " ".join(
         capsys.readouterr().err.split()
     )
+
+
+def test_length_is_taken_out_once():
+    """Normalised by its tokens, and cut to as many as the shortest answer has: together they would hide what
+    each does."""
+    with pytest.raises(ValueError, match="length_normalised and common_length both take length out"):
+        AlignConfig(length_normalised=True, common_length=True)

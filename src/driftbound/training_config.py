@@ -50,7 +50,7 @@ class TrainingConfig(Table):
     gradient_checkpointing: bool = False
     """Compute layers again when going backward instead of keeping what they gave: less memory, more time."""
     train_vision: bool = True
-    """Whether the vision tower learns too (with ``tuner: full``)."""
+    """Whether the vision tower learns too, with ``tuner: full``; adapters lie on the decoder alone."""
     save_steps: int = Field(25, ge=1)
     """Steps between checkpoints, from which a killed run goes on."""
     log_steps: int = Field(5, ge=1)
@@ -146,6 +146,8 @@ class AlignConfig(TrainingConfig):
             "common_length",
             "keep_refusals",
         )
+        if self.length_normalised and self.common_length:
+            raise ValueError("length_normalised and common_length both take length out: give one of them")
         dead = [name for name in refused if getattr(self, name)]
         if self.objective == "sft" and dead:
             raise ValueError(f"objective sft has no negatives and no reward: {dead[0]} would change nothing")

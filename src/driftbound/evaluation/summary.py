@@ -34,7 +34,8 @@ def split_tables(
 
     ``facts`` are what ``facts.estimates`` says of each row. ``best_teacher`` has the highest balanced
     accuracy on these cases. ``one_class`` lists findings of which truth holds one class only: they have no
-    balanced accuracy and no part in its means.
+    balanced accuracy and no part in its means. ``draws_left_out`` is the share of the draws of patients on
+    which one of the headline's other findings has one class only: the mean's interval is of the rest.
     """
     lead = [findings.index(name) for name in headline]
     tables = {
@@ -64,6 +65,7 @@ def split_tables(
         "comparisons": {name: comparison(*pair, lead) for name, pair in pairs.items()},
         "ranks": {name: ranks(row, teachers, findings) for name, row in students.items()},
         "best_teacher": leader,
+        "draws_left_out": plain(_undefined(mean_of(rows[MAJORITY].rates.balanced, lead))),
         "one_class": [name for f, name in enumerate(findings) if not 0 < rows[MAJORITY].prevalence[f] < 1],
     }
 
@@ -145,6 +147,11 @@ def _means(rates: Rates, columns: Sequence[int]) -> dict[str, Any]:
         "macro_f1": plain_estimate(_column(mean_of(rates.f1, columns), 0)),
         "macro_f1_findings": int((~np.isnan(rates.f1.point[list(columns)])).sum()),
     }
+
+
+def _undefined(sampled: Sampled) -> float:
+    """Share of the draws without a number; ``nan`` where nothing was drawn."""
+    return float(np.isnan(sampled.drawn[:, 0]).mean()) if len(sampled.drawn) else float("nan")
 
 
 def _column(sampled: Sampled, column: int) -> Estimate:

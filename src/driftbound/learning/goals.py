@@ -108,18 +108,24 @@ class Alignment:
         counted = has_negative(valid, batch["log_weights"])
         scale = scores.tokens.clamp_min(1) if self.length_normalised else 1
         rewards = implicit_rewards(scores.logps / scale, reference / scale, self.beta)
+        loss, terms = self._of_rewards(rewards, batch)
+        if self.anchor:
+            loss = loss - self.anchor * scores.logps[:, 0] / scores.tokens[:, 0].clamp_min(1)
+        return loss[counted].sum(), self._stats(scores, rewards.detach(), terms, counted, batch)
+
+    def _of_rewards(self, rewards: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """What of the loss depends on the rewards alone, (B,), and its terms, without gradient."""
+        valid, log_weights = batch["valid"], batch["log_weights"]
         preferred = with_floor(rewards, self.dpop) if self.dpop else rewards
-        loss = LOSSES[self.objective](preferred, valid, batch["log_weights"])
+        loss = LOSSES[self.objective](preferred, valid, log_weights)
         terms = {"preference_loss": loss.detach()}
         if self.dpop:
             terms["dpop"] = (rewards - preferred).detach()[:, 0]
         if self.nca:
-            absolute = absolute_term(rewards, valid, batch["log_weights"])
+            absolute = absolute_term(rewards, valid, log_weights)
             terms["nca"] = absolute.detach()
             loss = loss + self.nca * absolute
-        if self.anchor:
-            loss = loss - self.anchor * scores.logps[:, 0] / scores.tokens[:, 0].clamp_min(1)
-        return loss[counted].sum(), self._stats(scores, rewards.detach(), terms, counted, batch)
+        return loss, terms
 
     def _stats(
         self, scores: Scores, rewards: Tensor, terms: dict[str, Tensor], counted: Tensor, batch: Batch
@@ -132,8 +138,7 @@ class Alignment:
             "rewards/margin": (float(rank.margin[counted].sum()), n),
             "rewards/accuracy": (float(rank.accuracy[counted].sum()), n),
         } | _of_consensus(scores, counted, batch)
-        pairwise = self.objective == "pairwise"
-        share = negative_shares(rewards, valid, batch["log_weights"], pairwise=pairwise)
+        share = negative_shares(lambda own: self._of_rewards(own, batch)[0], rewards)
         for k, teacher in enumerate(self.teachers, start=1):
             there = counted & valid[:, k]
             stats[f"rewards/rejected/{teacher}"] = (float(rewards[there, k].sum()), float(there.sum()))

@@ -1,10 +1,11 @@
 """The losses, as pure functions of rewards. This APO is not TRL's `apo_zero` (Anchored PO)."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import softplus
 
 
 def implicit_rewards(logps: Tensor, reference_logps: Tensor, beta: float) -> Tensor:
@@ -77,17 +78,17 @@ def absolute_term(rewards: Tensor, valid: Tensor | None = None, log_weights: Ten
     return softplus(-rewards[:, 0]) + down.sum(1) / there.sum(1)
 
 
-def negative_shares(
-    rewards: Tensor, valid: Tensor, log_weights: Tensor | None = None, *, pairwise: bool = False
-) -> Tensor:
+def negative_shares(loss: Callable[[Tensor], Tensor], rewards: Tensor) -> Tensor:
     """How the pressure on the negatives is shared out among them, (B, K); sums to 1; without gradient.
 
-    That is the loss's derivative by each reward over their sum: w_k exp r_k, or, ``pairwise``,
-    w_k s(r_k - r_0). A group without a valid negative has zeros.
+    That is the derivative of ``loss`` (rewards (B, C) to (B,), each group's of its own rewards alone) by each
+    negative's reward, over their sum. Where nothing presses any more, and where there is no negative: zeros.
     """
-    rewards = _at_least_float32(rewards.detach())
-    pull = logsigmoid(rewards - rewards[:, :1]) if pairwise else rewards
-    return torch.nan_to_num(_with_negatives(pull, valid, log_weights)[:, 1:].softmax(1), nan=0.0)
+    with torch.enable_grad():
+        leaf = _at_least_float32(rewards.detach()).requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(leaf).sum(), leaf)
+    pressure = gradient[:, 1:]
+    return pressure / pressure.sum(1, keepdim=True).clamp_min(torch.finfo(pressure.dtype).tiny)
 
 
 def has_negative(valid: Tensor, log_weights: Tensor | None = None) -> Tensor:

@@ -66,6 +66,8 @@ SCORES = pa.schema(
         )
     ]
 )
+MANY_DRAWS = 0.05
+"""Share of draws left out above which it is said."""
 WORK = ("partial",)
 """The texts generated so far: they go when the stage is finished."""
 _BELIEFS = ("slots.parquet", "reliability.parquet")
@@ -139,6 +141,11 @@ def run(context: Context, *, load_policy: Loader = _load_policy) -> dict[str, An
             findings = context.domain.findings
             tables[name] = split_tables(rows, facts, notes, findings, context.domain.headline)
             tables[name] |= {"n_cases": len(split.truth), "n_clusters": split.resamples.clusters}
+            if (tables[name]["draws_left_out"] or 0) > MANY_DRAWS:
+                say(
+                    f"evaluate: on {tables[name]['draws_left_out']:.0%} of the draws of {name}'s patients a "
+                    "headline finding has one class only; the intervals are of the other draws"
+                )
             scores.extend(score_rows(rows, findings, name))
             correct = {row: judged(one, split.key) for row, one in rows.items()}
             predictions.extend(prediction_rows(answers, name, correct, split.truth))
@@ -247,10 +254,9 @@ def _scored(
 
 
 def _dispersion(key: Key, features: Mapping[str, Features]) -> dict[str, Any]:
-    """Of each student with features; of the findings that no prompt discloses."""
-    scored = np.all(key.scored, axis=0).reshape(-1)
-    names = [name for name, counts in zip(key.findings, scored.tolist(), strict=True) if counts]
-    return {name: dispersion(own, key.present[:, scored], names) for name, own in features.items()}
+    """Of each student with features; of each finding over the cases in which it is scored."""
+    scored = np.broadcast_to(key.scored, key.present.shape)
+    return {name: dispersion(own, key.present, key.findings, scored) for name, own in features.items()}
 
 
 def _probes(context: Context, split: _Split, answers: Answers) -> dict[str, Any]:
