@@ -28,8 +28,9 @@ def leave_one_out_rows(
 
     Of the cases with at least three usable answers a share of ``bootstrap.leave_one_out`` is drawn, of each
     the teacher that is held out, and the order of the others: by the seed and the case's id. No other case
-    changes the latter two; which cases are drawn depends on how many there are. The question is that for a consensus of the others; only the held-out teacher's
-    column is filled. What does not fit into ``max_length`` is left out and said: a question cannot be cut.
+    changes the latter two; which cases are drawn depends on how many there are. The question is that for a
+    consensus of the others; only the held-out teacher's column is filled. What does not fit into
+    ``max_length`` is left out and said: a question cannot be cut.
     """
     config, seed = context.recipe.bootstrap, context.recipe.seed
     usable = {
