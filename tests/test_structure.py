@@ -39,7 +39,7 @@ FLOOR = {
     **dict.fromkeys(("store", "statistics", "endpoints", "stances", "quality"), 1),
     **dict.fromkeys(("domains", "teachers", "measure", "consensus", "learning"), 2),
     **dict.fromkeys(("evaluation", "report", "phantom_base"), 2),
-    **dict.fromkeys(("stages", "phantom_base script"), 3),
+    **dict.fromkeys(("stages", "viewer", "phantom_base script"), 3),
     **dict.fromkeys(
         (
             "pipeline",
@@ -47,6 +47,8 @@ FLOOR = {
             "asking",
             "aligning",
             "looking",
+            "viewing",
+            "view_command",
             "rounds",
             "publishing",
             "removing",

@@ -15,6 +15,7 @@ from driftbound import (
     measure_command,
     pushing,
     study_command,
+    view_command,
 )
 from driftbound.errors import ConfigError, DriftboundError
 from driftbound.recipe_files import SHIPPED, find_recipe
@@ -231,7 +232,7 @@ for _word, _exchanging in (
 for _comparing in (study_command.study, study_command.sweep):
     app.command(rich_help_panel="Comparing")(_comparing)
 
-for _looking in (looking.show, looking.ask):
+for _looking in (looking.show, view_command.view, looking.ask):
     app.command(rich_help_panel="Looking")(_looking)
 
 

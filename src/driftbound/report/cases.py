@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from driftbound.protocols import Domain
-from driftbound.records import UNKNOWN, Trajectory
+from driftbound.records import UNKNOWN, Status, Trajectory
 from driftbound.report.choice import CaseRecord, Chosen, correct_of, teachers_right
 from driftbound.report.spans import Piece, consensus_mark, displayable, pieces, shortened, teacher_mark
 from driftbound.report.tables import LABELS
@@ -15,6 +15,7 @@ STUDENTS = ("student:base", "student:bootstrapped", "student:aligned")
 """Rows of the students, as evaluate names them."""
 THUMBNAIL = 320
 """Longest side of an image on the page, in pixels."""
+_USABLE = frozenset(str(status) for status in Status if status.usable)
 SIGNS = {
     "present": "+",
     "absent": "−",
@@ -166,7 +167,8 @@ def _consensus(record: CaseRecord, domain: Domain) -> Answer | None:
 def _student(record: CaseRecord, row: str, domain: Domain) -> Answer:
     prediction = record.predictions[row]
     name = row.removeprefix("student:")
-    cut = pieces(prediction.text, (), {})
+    claims = domain.claims(prediction.text) if prediction.status in _USABLE else ()
+    cut = pieces(prediction.text, claims, record.slots, consensus_mark)
     return _answer(record, row, name, LABELS[name], prediction.status, cut, domain)
 
 

@@ -1,7 +1,7 @@
 """Spans: a text cut into pieces, each coloured by what the teachers together say of its claim."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from driftbound.records import Claim, ClaimStatus, Polarity
@@ -36,7 +36,9 @@ class Piece:
     mark: str = ""
     """One of ``MARKS``, or empty."""
     tip: str = ""
-    """Which claims stand here and how the votes lie."""
+    """Which claims stand here and who says what of them."""
+    about: str = ""
+    """Finding and attribute of the claim that colours it."""
 
 
 def teacher_mark(claim: Claim, slot: Slot | None) -> str:
@@ -83,7 +85,8 @@ def pieces(
             end -= 1
         colour = mark(claim, slots.get((claim.finding, claim.attribute)))
         if start < end and colour:
-            spans.append((start, end, colour, _tip(claim, slots[claim.finding, claim.attribute])))
+            slot = slots[claim.finding, claim.attribute]
+            spans.append((start, end, colour, _tip(claim, slot), _about(claim)))
     cuts = sorted({0, len(text), *(s[0] for s in spans), *(s[1] for s in spans)})
     found: list[Piece] = []
     for start, end in pairwise(cuts):
@@ -91,7 +94,8 @@ def pieces(
         here.sort(key=lambda span: (span[1] - span[0], -MARKS.index(span[2])))
         colour = here[0][2] if here else ""
         tip = "; ".join(dict.fromkeys(span[3] for span in here))
-        found.append(Piece(text=text[start:end], mark=colour, tip=tip))
+        about = here[0][4] if here else ""
+        found.append(Piece(text=text[start:end], mark=colour, tip=tip, about=about))
     return found
 
 
@@ -101,7 +105,7 @@ def shortened(found: Sequence[Piece], longest: int = LONGEST) -> tuple[list[Piec
     room = longest
     for piece in found:
         if room > 0:
-            kept.append(Piece(text=piece.text[:room], mark=piece.mark, tip=piece.tip))
+            kept.append(replace(piece, text=piece.text[:room]))
         room -= len(piece.text)
     return kept, max(-room, 0)
 
@@ -118,9 +122,15 @@ def displayable(text: str) -> str:
 
 
 def _tip(claim: Claim, slot: Slot) -> str:
-    counts: dict[str, int] = {}
-    for vote in slot.votes.values():
-        counts[vote] = counts.get(vote, 0) + 1
-    tally = ", ".join(f"{vote} {count}" for vote, count in sorted(counts.items(), key=lambda item: -item[1]))
-    about = claim.finding if claim.attribute == "presence" else f"{claim.finding}, {claim.attribute}"
-    return f"{about}: {claim.value}; teachers {slot.status}" + (f" ({tally})" if tally else "")
+    sides: dict[str, list[str]] = {}
+    for teacher, vote in slot.votes.items():
+        sides.setdefault(vote, []).append(displayable(teacher))
+    said = "; ".join(
+        f"{vote} {len(names)}: {', '.join(names)}"
+        for vote, names in sorted(sides.items(), key=lambda item: -len(item[1]))
+    )
+    return f"{_about(claim)}: {claim.value}; teachers {slot.status}" + (f" ({said})" if said else "")
+
+
+def _about(claim: Claim) -> str:
+    return claim.finding if claim.attribute == "presence" else f"{claim.finding}, {claim.attribute}"

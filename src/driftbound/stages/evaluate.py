@@ -66,6 +66,8 @@ SCORES = pa.schema(
         )
     ]
 )
+TOGETHER = 2_000
+"""Rows of a row group of the predictions: who looks at one case need not decode all."""
 MANY_DRAWS = 0.05
 """Share of draws left out above which it is said."""
 WORK = ("partial",)
@@ -154,7 +156,7 @@ def run(context: Context, *, load_policy: Loader = _load_policy) -> dict[str, An
         "dispersion": _dispersion(first.key, features),
         "probe": _probes(context, first, found[first.held_out.name]),
     }
-    write_rows(folder / "predictions.parquet", predictions, PREDICTIONS)
+    write_rows(folder / "predictions.parquet", predictions, PREDICTIONS, together=TOGETHER)
     write_rows(folder / "scores.parquet", scores, SCORES)
     summary = _summary(context, tables, first.held_out.name, bool(beliefs))
     written = json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n"

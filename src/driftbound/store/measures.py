@@ -75,10 +75,14 @@ RELIABILITY = pa.schema(
 )
 
 
+TOGETHER = 10_000
+"""Rows of a row group: who looks at one case need not decode all."""
+
+
 def write_table(path: Path, columns: Mapping[str, Sequence[Any] | pa.Array], schema: pa.Schema) -> None:
     """Write columns under a schema, whole or not at all."""
     with replacing(path) as partial:
-        pq.write_table(pa.table(dict(columns), schema=schema), partial)
+        pq.write_table(pa.table(dict(columns), schema=schema), partial, row_group_size=TOGETHER)
 
 
 def read_beliefs(slots: Path, reliability: Path) -> dict[str, dict[Slot, Belief]]:

@@ -92,7 +92,7 @@ class Streams(Database):
         with self.guard("read"):
             found = self.db.execute(_SELECT + rest + _ORDER, values)
             while rows := found.fetchmany(500):
-                yield from map(_trajectory, rows)
+                yield from map(trajectory_of, rows)
 
     def all(self) -> list[Trajectory]:
         """Every trajectory of every recipe and wave; see ``each`` for a large file."""
@@ -119,7 +119,7 @@ class Streams(Database):
         with self.guard("read"):
             sql = f"{_SELECT} WHERE {where} ORDER BY t.rowid DESC LIMIT 1"
             row = self.db.execute(sql, values).fetchone()
-        return _trajectory(row) if row else None
+        return trajectory_of(row) if row else None
 
     def counts(self, wave: int = 0) -> dict[str, dict[str, int]]:
         """Teacher -> status -> number of current trajectories; teachers and statuses sorted."""
@@ -170,7 +170,8 @@ class Streams(Database):
         return whole.hexdigest()
 
 
-def _trajectory(row: tuple[Any, ...]) -> Trajectory:
+def trajectory_of(row: tuple[Any, ...]) -> Trajectory:
+    """A row of the table, its columns in the order of ``schema.COLUMNS``."""
     given = dict(zip(COLUMNS, row, strict=True))
     return Trajectory(**given | {"status": Status(given["status"])})
 

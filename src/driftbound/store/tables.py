@@ -86,11 +86,16 @@ class ClaimRow:
     claim: Claim
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
-    """Write rows under a schema. Raises ``StoreError`` when the file system refuses."""
+def write_rows(
+    path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema, *, together: int | None = None
+) -> None:
+    """Write rows under a schema, so many ``together`` in a row group: a reader of one need not decode all.
+
+    Raises ``StoreError`` when the file system refuses.
+    """
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     with replacing(path) as partial:
-        pq.write_table(table, partial)
+        pq.write_table(table, partial, row_group_size=together)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -213,7 +218,7 @@ def write_groups(path: Path, groups: Sequence[Group]) -> None:
         for weighed in (row, *row["negatives"]):
             weighed["spans"] = [dict(zip(names, span, strict=True)) for span in weighed["spans"]]
         rows.append(row)
-    write_rows(path, rows, GROUPS)
+    write_rows(path, rows, GROUPS, together=_ROWS)
 
 
 def read_groups(path: Path) -> list[Group]:

@@ -1,0 +1,1 @@
+"""Viewer: a local web application to look at a run, case by case."""

@@ -1,0 +1,84 @@
+"""Marks: what a person thinks of a case, kept beside the run, one line for every change of mind."""
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from driftbound.errors import StoreError
+from driftbound.store.manifest import one_line
+
+FILE = "marks.jsonl"
+VERDICTS = ("", "good", "bad")
+"""``""``: no verdict, perhaps a note."""
+LONGEST = 10_000
+"""Code points of a note."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The last word on one case."""
+
+    case_id: str
+    verdict: str = ""
+    note: str = ""
+    at: str = ""
+    """UTC, ISO 8601."""
+
+
+class Marks:
+    """All marks of a run; lines are only added, the last of a case holds. Raises ``StoreError``."""
+
+    def __init__(self, root: Path) -> None:
+        self.path = root / FILE
+        self._lock = threading.Lock()
+        self._last = _read(self.path)
+
+    def of(self, case_id: str) -> Mark:
+        """The mark of a case, empty where it has none."""
+        return self._last.get(case_id, Mark(case_id))
+
+    def all(self) -> Mapping[str, Mark]:
+        """Marks that say something, by case, in the order of first marking."""
+        return {name: mark for name, mark in self._last.items() if mark.verdict or mark.note}
+
+    def put(self, case_id: str, verdict: str, note: str) -> Mark:
+        """Keep a mark; an empty one takes the case's back. Raises ``ValueError`` for a foreign verdict."""
+        if verdict not in VERDICTS:
+            raise ValueError(f"verdict {verdict!r} is none of good, bad")
+        mark = Mark(case_id, verdict, note.strip()[:LONGEST], datetime.now(UTC).isoformat(timespec="seconds"))
+        line = json.dumps(asdict(mark), ensure_ascii=False) + "\n"
+        with self._lock:
+            try:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(line)
+            except OSError as error:
+                raise StoreError(
+                    f"{self.path}: cannot be written ({one_line(error)}). Check space and permissions."
+                ) from error
+            self._last[case_id] = mark
+        return mark
+
+
+def _read(path: Path) -> dict[str, Mark]:
+    found: dict[str, Mark] = {}
+    if not path.is_file():
+        return found
+    try:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), start=1):
+            if not line.endswith("\n"):
+                break  # a process was killed while it wrote: that mark was never confirmed
+            try:
+                given = json.loads(line)
+                found[given["case_id"]] = Mark(**given)
+            except (ValueError, KeyError, TypeError) as error:
+                raise StoreError(
+                    f"{path}, line {number}: no mark ({one_line(error)}). Correct the line or take it out."
+                ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(
+            f"{path}: cannot be read ({one_line(error)}). Restore it or move it away."
+        ) from error
+    return found

@@ -1,0 +1,79 @@
+// Keys, the film's window, level and zoom, and claims that belong together. Everything else works without.
+"use strict";
+
+// A key does what the element that names it does: follow, press, check, or take the cursor.
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const field = event.target.closest("input:not([type=radio]):not([type=checkbox]):not([type=range]), textarea, select");
+  if (event.key === "Escape" && field) { field.blur(); return; }
+  if (field) return;
+  const wanted = [...document.querySelectorAll("[data-key]")].find((each) => each.dataset.key === event.key);
+  if (!wanted) return;
+  event.preventDefault();
+  if (wanted.matches("a, button, input[type=radio]")) wanted.click();
+  else { wanted.focus(); if (wanted.select) wanted.select(); }
+});
+
+// Claims on the same point light up together; the line above says who agrees.
+const tip = document.getElementById("tip");
+const marks = [...document.querySelectorAll("mark[data-about]")];
+for (const mark of marks) {
+  mark.addEventListener("mouseenter", () => {
+    for (const other of marks) other.classList.toggle("same", other.dataset.about === mark.dataset.about);
+    if (tip) tip.textContent = mark.title;
+  });
+  mark.addEventListener("mouseleave", () => { for (const other of marks) other.classList.remove("same"); });
+}
+
+// Window and level: grey values from level - window / 2 to level + window / 2 become black to white.
+const SVG = "http://www.w3.org/2000/svg";
+document.querySelectorAll(".film").forEach((film, number) => {
+  const image = film.querySelector("img"), frame = film.querySelector(".frame");
+  const tools = film.querySelector(".tools");
+  const input = (name) => tools.querySelector(`[data-tool=${name}]`);
+  const svg = document.createElementNS(SVG, "svg"), filter = document.createElementNS(SVG, "filter");
+  const transfer = document.createElementNS(SVG, "feComponentTransfer");
+  svg.setAttribute("width", "0"); svg.setAttribute("height", "0"); svg.setAttribute("aria-hidden", "true");
+  filter.id = `window-${number}`;
+  filter.setAttribute("color-interpolation-filters", "sRGB");
+  const channels = ["R", "G", "B"].map((name) => document.createElementNS(SVG, `feFunc${name}`));
+  for (const channel of channels) { channel.setAttribute("type", "linear"); transfer.append(channel); }
+  filter.append(transfer); svg.append(filter); film.append(svg);
+  let x = 0, y = 0, held = null;
+  const draw = () => {
+    const level = Number(input("level").value) / 255, width = Number(input("window").value) / 255;
+    const zoom = Number(input("zoom").value);
+    for (const channel of channels) {
+      channel.setAttribute("slope", 1 / width);
+      channel.setAttribute("intercept", 0.5 - level / width);
+    }
+    image.style.filter = level === 128 / 255 && width === 1 ? "none" : `url(#${filter.id})`;
+    const most = (size) => size * (zoom - 1);
+    x = Math.min(0, Math.max(-most(frame.clientWidth), x));
+    y = Math.min(0, Math.max(-most(frame.clientHeight), y));
+    image.style.transform = `translate(${x}px, ${y}px) scale(${zoom})`;
+    frame.style.cursor = zoom > 1 ? "grab" : "default";
+  };
+  tools.hidden = false;
+  tools.addEventListener("input", draw);
+  input("reset").addEventListener("click", () => {
+    input("level").value = 128; input("window").value = 255; input("zoom").value = 1; x = y = 0; draw();
+  });
+  frame.addEventListener("pointerdown", (event) => {
+    if (Number(input("zoom").value) === 1) return;
+    held = [event.clientX - x, event.clientY - y]; frame.setPointerCapture(event.pointerId); event.preventDefault();
+  });
+  frame.addEventListener("pointermove", (event) => {
+    if (held) { x = event.clientX - held[0]; y = event.clientY - held[1]; draw(); }
+  });
+  frame.addEventListener("pointerup", () => { held = null; });
+  frame.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    const zoom = input("zoom"), before = Number(zoom.value);
+    zoom.value = before * (event.deltaY < 0 ? 1.15 : 1 / 1.15);
+    const box = frame.getBoundingClientRect(), ratio = Number(zoom.value) / before;
+    x = (event.clientX - box.left) - ratio * (event.clientX - box.left - x);
+    y = (event.clientY - box.top) - ratio * (event.clientY - box.top - y);
+    draw();
+  }, { passive: false });
+});
