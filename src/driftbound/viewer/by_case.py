@@ -1,5 +1,6 @@
 """By case: the rows of one case in a Parquet file, without holding the file."""
 
+import threading
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ class ByCase:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = threading.RLock()  # a file is read by one thread at a time
         self._file = self._guarded(lambda: pq.ParquetFile(path, pre_buffer=False))
         if "case_id" not in self._file.schema_arrow.names:
             raise StoreError(f"{path}: column 'case_id' is missing. Run its stage again.")
@@ -45,6 +47,9 @@ class ByCase:
 
     def columns(self, *names: str) -> pa.Table:
         """Some columns, whole; strings as dictionaries."""
+        missing = [name for name in names if name not in self._file.schema_arrow.names]
+        if missing:
+            raise StoreError(f"{self.path}: column {missing[0]!r} is missing. Run its stage again.")
         strings = [name for name in names if self._file.schema_arrow.field(name).type == pa.string()]
         return self._guarded(lambda: pq.read_table(self.path, columns=list(names), read_dictionary=strings))
 
@@ -71,7 +76,8 @@ class ByCase:
 
     def _guarded(self, read: Any) -> Any:
         try:
-            return read()
+            with self._lock:
+                return read()
         except (OSError, pa.ArrowException, KeyError) as error:
             raise StoreError(
                 f"{self.path}: cannot be read ({one_line(error)}). Run its stage again."

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from driftbound.errors import StoreError
 from driftbound.records import Case, ClaimStatus, Status
 from driftbound.store.folder import VERBS, RunFolder
+from driftbound.store.manifest import NAME as MANIFEST
 from driftbound.store.manifest import one_line
 from driftbound.store.plan import made_of
 from driftbound.store.sensitivity import of_run
@@ -169,9 +170,8 @@ class Opened:
         return db
 
     def finished(self) -> dict[str, bool]:
-        """Stage -> whether it has left something."""
-        made = {verb: made_of(self.folder.stage(verb)) for verb in VERBS}
-        return {verb: found is not None and found.finished for verb, found in made.items()}
+        """Stage -> whether it has come to its end."""
+        return {verb: (self.folder.stage(verb) / MANIFEST).is_file() for verb in VERBS}
 
     def _numbers(self, table: ByCase | None, name: str) -> NDArray[np.float64]:
         found = np.full(len(self), np.nan)
@@ -195,8 +195,7 @@ def _nothing() -> sqlite3.Connection:
 def _teachers(folder: RunFolder) -> tuple[str, ...]:
     """In the order of the recipe that was run."""
     for verb in ("collect", "measure"):
-        made = made_of(folder.stage(verb))
-        if made is not None:
+        if folder.stage(verb).is_dir() and (made := made_of(folder.stage(verb))) is not None:
             given: list[dict[str, Any]] = made.plan.config.get("teachers", [])
             return tuple(str(each["name"]) for each in given)
     return ()

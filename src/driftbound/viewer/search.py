@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from urllib.parse import quote
 
 import numpy as np
@@ -89,7 +89,8 @@ class Search:
                     old.unlink(missing_ok=True)
         except (OSError, sqlite3.Error) as error:
             self.failed = f"no index of words can be made in {self._path.parent} ({error})"
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
             say(f"view: {self.failed}; searching reads the texts instead")
 
     def find(self, words: str) -> tuple[NDArray[np.bool_], bool]:

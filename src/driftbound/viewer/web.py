@@ -287,7 +287,7 @@ async def _form(request: Request) -> dict[str, str]:
 
 
 def _whole(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
 
 
 def _inert(cell: str) -> str:
