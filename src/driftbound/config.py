@@ -1,14 +1,17 @@
 """Recipes: YAML, validated by pydantic; an unknown key is an error with a suggestion. No torch here."""
 
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
 from driftbound.consensus_config import ConstraintsConfig as ConstraintsConfig
 from driftbound.consensus_config import SynthesizeConfig as SynthesizeConfig
+from driftbound.data_config import PROGRESSION
 from driftbound.domain_config import DomainConfig as DomainConfig
 from driftbound.errors import ConfigError
+from driftbound.records import SPLITS
 from driftbound.strict_yaml import load_table, refuse_unknown
 from driftbound.teacher_config import CollectConfig, DataUseConfig, ReaderConfig, Table, TeacherConfig
 from driftbound.training_config import AlignConfig as AlignConfig
@@ -46,8 +49,8 @@ class MeasureConfig(Table):
 class EvaluateConfig(Table):
     """What is compared, on which held-out cases."""
 
-    splits: tuple[Literal["validation", "test", "test_scanner"], ...] = ("test", "test_scanner")
-    """The first is the results table."""
+    splits: tuple[str, ...] = Field(("test", "test_scanner"), min_length=1)
+    """The first is the results table. Not said: besides these all that ``domain.data`` adds."""
     resamples: int = Field(2000, ge=100)
     """Bootstrap draws of patients."""
     batch_size: int = Field(48, ge=1)
@@ -101,6 +104,22 @@ class Recipe(Table):
         names = [teacher.name for teacher in self.teachers]
         if len(set(names)) < len(names):
             raise ValueError("two teachers have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _known_splits(self) -> "Recipe":
+        further = self.domain.data.further_splits
+        if further and "splits" not in self.evaluate.model_fields_set:
+            splits = (*self.evaluate.splits, *further)
+            object.__setattr__(self, "evaluate", self.evaluate.model_copy(update={"splits": splits}))
+        known = (*SPLITS[1:], *further)
+        for name in self.evaluate.splits:
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+                raise ValueError(f"evaluate.splits: {name!r} is no held-out split of this recipe; {hint}")
+        if self.evaluate.splits[0] == PROGRESSION:
+            raise ValueError(f"evaluate.splits: {PROGRESSION} is no results table; name another one first")
         return self
 
     @model_validator(mode="after")

@@ -1,9 +1,11 @@
-"""Table of a recipe that says where a data set of the field ``chest-xray`` lies and what its labels mean."""
+"""Tables of a recipe that say where data sets of the field ``chest-xray`` lie and what their labels mean."""
 
+import re
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from driftbound.records import SPLITS
 from driftbound.teacher_config import Table
 
 SETS = (
@@ -11,11 +13,23 @@ SETS = (
     *("vindr-cxr", "vindr-kaggle", "open-i", "rsna", "siim"),
 )
 """Data sets that can be read (docs/chest-xray.md)."""
-MIMIC = ("images", "labels", "exclude")
+MIMIC = ("images", "labels", "exclude", "ms_cxr_t")
 """Keys that say something of MIMIC-CXR alone."""
+PRESENCE, PROGRESSION = "mscxrt_presence", "mscxrt_progression"
+"""Splits of the two protocols over the films of MS-CXR-T."""
+COLLECTIONS = {
+    **dict.fromkeys(("nih", "chestx-det10", "rsna", "siim"), "ChestX-ray14"),
+    **dict.fromkeys(("chexpert", "chexpert-plus"), "CheXpert"),
+    **dict.fromkeys(("vindr-cxr", "vindr-kaggle"), "VinDr-CXR"),
+}
+"""Set -> the collection that its films are taken from, where several sets are taken from one."""
+RENAMED = ("rsna", "siim")
+"""Sets that call the films and patients of their collection by other names: nobody can tell which they share
+with another set of it."""
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
-class DataConfig(Table):
+class SetConfig(Table):
     """A data set that the user holds; nothing is downloaded."""
 
     set: Literal[
@@ -44,13 +58,9 @@ class DataConfig(Table):
     """What an uncertain label says; it must be said. ``ignore``: the finding is not scored in that study."""
     blank_as: Literal["", "absent", "ignore"] = ""
     """What a missing label says; it must be said."""
-    exclude: str = ""
-    """Of MIMIC-CXR: folder of MS-CXR-T, whose patients are left out, so that it stays a test."""
-    size: int = Field(512, ge=32)
-    """Side of the square that a film is fitted into, in pixels; its shape is kept."""
 
     @model_validator(mode="after")
-    def _said(self) -> "DataConfig":
+    def _said(self) -> "SetConfig":
         if not self.set:
             if self.model_fields_set - {"set"}:
                 raise ValueError(f"set: say which data set: {', '.join(SETS)}")
@@ -69,3 +79,61 @@ class DataConfig(Table):
                 else f"readers belongs to vindr, not {self.set}"
             )
         return self
+
+
+class OtherConfig(SetConfig):
+    """A further data set, on which models are evaluated and nothing is trained."""
+
+    cases: int = Field(500, ge=1)
+    """At most so many studies, whole patients, drawn by the seed."""
+    part: Literal["", "train", "validation", "test", "all"] = ""
+    """Of which split of its own; not said: ``test``, or all of a set without splits."""
+
+    @model_validator(mode="after")
+    def _named(self) -> "OtherConfig":
+        if not self.set:
+            raise ValueError(f"set: say which data set: {', '.join(SETS)}")
+        return self
+
+
+class DataConfig(SetConfig):
+    """The data set that is learnt from, and those that models are evaluated on besides."""
+
+    exclude: str = ""
+    """Of MIMIC-CXR: folder of MS-CXR-T, whose patients are left out, so that it stays a test."""
+    ms_cxr_t: str = ""
+    """Of MIMIC-CXR: folder of MS-CXR-T, whose films become the splits ``mscxrt_presence`` and
+    ``mscxrt_progression``; its patients are left out of training and validation."""
+    others: dict[str, OtherConfig] = Field(default_factory=dict)
+    """Split -> a further data set, whose studies become its cases."""
+    size: int = Field(512, ge=32)
+    """Side of the square that a film is fitted into, in pixels, whatever its set; its shape is kept."""
+
+    @field_validator("others", mode="after")
+    @classmethod
+    def _free_names(cls, given: dict[str, OtherConfig]) -> dict[str, OtherConfig]:
+        for name in given:
+            if name in (*SPLITS, PRESENCE, PROGRESSION):
+                raise ValueError(f"{name!r} is a split already; give the further set another name")
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name; take small letters, digits, '-' and '_'")
+        return given
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> "DataConfig":
+        for name, other in self.others.items():
+            collection = COLLECTIONS.get(self.set)
+            pair = {self.set, other.set}
+            renamed = next((each for each in RENAMED if each in pair), "")
+            if len(pair) == 2 and collection and collection == COLLECTIONS.get(other.set) and renamed:
+                raise ValueError(
+                    f"others.{name}: {self.set} and {other.set} are both taken from {collection}, and "
+                    f"{renamed} names its patients anew: nobody can keep those of the training out; take "
+                    "another set"
+                )
+        return self
+
+    @property
+    def further_splits(self) -> tuple[str, ...]:
+        """Held-out splits that this table makes besides the four usual ones."""
+        return (*self.others, *((PRESENCE, PROGRESSION) if self.ms_cxr_t else ()))

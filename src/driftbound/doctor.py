@@ -177,6 +177,7 @@ def _cases(recipe: Recipe) -> Iterator[Check]:
         yield Check("cases", f"those in {domain.cases}", there, "No such file. Correct domain.cases.")
         return
     cases = domain.train + domain.validation + domain.test + domain.test_scanner
+    cases += sum(other.cases for other in domain.data.others.values())
     asked = sum(cases * teacher.samples for teacher in recipe.teachers if teacher.kind == "http")
     yield Check("cases", f"{cases} of {domain.name}, {domain.train} of them to train on", None)
     over_http = sum(teacher.kind == "http" for teacher in recipe.teachers)

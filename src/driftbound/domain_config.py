@@ -120,7 +120,7 @@ class DomainConfig(Table):
     claims: ClaimsConfig = ClaimsConfig()
     """How texts are read, for the field ``generic``."""
     data: DataConfig = DataConfig()
-    """The data set, for the field ``chest-xray``; the numbers above are then the most studies of each
+    """The data sets, for the field ``chest-xray``; the numbers above are then the most studies of each
     split, whole patients."""
 
     @model_validator(mode="after")

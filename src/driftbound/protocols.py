@@ -71,6 +71,26 @@ class SignReader(Protocol):
 
 
 @runtime_checkable
+class Benchmarked(Protocol):
+    """What a ``Domain`` has besides whose held-out cases are of further data sets and benchmarks, too."""
+
+    course_splits: tuple[str, ...]
+    """Splits whose cases show two images, the earlier one first, and ask what has become of findings: they
+    are in no results table, and get no consensus."""
+    course_findings: tuple[str, ...]
+    """The findings that are asked for there."""
+    always_no: tuple[str, ...]
+    """Splits in whose table a row stands that denies everything."""
+
+    def courses(self, text: str) -> Mapping[str, str]:
+        """Finding -> ``improving``, ``stable`` or ``worsening``, as far as an answer says it."""
+
+    def zero_shot(self, split: str) -> tuple[str, ...]:
+        """The findings that the published zero-shot protocol of a split's data set averages over, as far as
+        they are the field's; none where there is no such protocol."""
+
+
+@runtime_checkable
 class Teacher(Protocol):
     """A source of answers."""
 

@@ -71,16 +71,21 @@ def refuse_unknown(model: type[BaseModel], given: dict[str, Any], where: str, ta
         if inner is not None:
             name = f"{table}.{key}" if table else str(key)
             value = given[key]
-            for item in value if isinstance(value, list) else [value]:
+            if get_origin(known[key].annotation) is dict:
+                named = value.items() if isinstance(value, dict) else ()
+                items = [(f"{name}.{word}", item) for word, item in named]
+            else:
+                items = [(name, item) for item in (value if isinstance(value, list) else [value])]
+            for place, item in items:
                 if isinstance(item, dict):
-                    refuse_unknown(inner, item, where, name)
+                    refuse_unknown(inner, item, where, place)
 
 
 def _table_of(annotation: Any) -> type[BaseModel] | None:
     """The recipe table inside an annotation such as ``tuple[TeacherConfig, ...]``, if any."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if get_origin(annotation) in (tuple, Union):
+    if get_origin(annotation) in (tuple, dict, Union):
         for part in get_args(annotation):
             found = _table_of(part)
             if found is not None:

@@ -19,6 +19,7 @@ _BATCH = pa.schema([("case_id", pa.string()), ("text", pa.string()), ("truncated
 CONSENSUS = "consensus"
 MAJORITY = "baseline:majority"
 ALWAYS_PRIOR = "baseline:always_prior"
+ALWAYS_NO = "baseline:always_no"
 SHUFFLED = "baseline:bootstrapped_images_shuffled"
 ALIGNED_SHUFFLED = "baseline:aligned_images_shuffled"
 SIGNS = "baseline:signs"
@@ -29,6 +30,7 @@ _NOTES = {
     CONSENSUS: "uses teachers at test time",
     MAJORITY: "uses teachers at test time",
     ALWAYS_PRIOR: "gives the answer that is more frequent on these very cases; sees no image",
+    ALWAYS_NO: "denies every finding; sees no image",
     SHUFFLED: "the bootstrapped student, shown other patients' images",
     ALIGNED_SHUFFLED: "the aligned student, shown other patients' images",
     SIGNS: "the base's eye with a textbook rule from signs to findings; no teacher",

@@ -42,7 +42,9 @@ from driftbound.stages.answering import (
     in_one_style,
     stored_answers,
 )
+from driftbound.stages.benchmarks import always_no, table_splits, zero_shot
 from driftbound.stages.context import Context
+from driftbound.stages.progression import scored as progression_scored
 from driftbound.stances import stances
 from driftbound.statistics.intervals import Resamples, resample
 from driftbound.store.manifest import atomic_write_text, sha256_file, sha256_tree
@@ -120,12 +122,14 @@ def run(context: Context, *, load_policy: Loader = _load_policy) -> dict[str, An
     """
     folder = context.folder.stage("evaluate")
     folder.mkdir(parents=True, exist_ok=True)
-    splits = _splits(context, read_cases(context.folder.cases))
+    cases = read_cases(context.folder.cases)
+    splits = _splits(context, cases)
     asked = [split.held_out for split in splits]
     found = stored_answers(context, asked)
     generated, features = ask_students(context, asked, load_policy, folder / WORK[0])
     for split in splits:
         found[split.held_out.name] |= generated[split.held_out.name] | _prior(context, split)
+    paired = progression_scored(context, cases, read_truth(context.folder.truth), load_policy, folder)
 
     beliefs = _beliefs(context)
     tables: dict[str, Any] = {}
@@ -143,6 +147,7 @@ def run(context: Context, *, load_policy: Loader = _load_policy) -> dict[str, An
             findings = context.domain.findings
             tables[name] = split_tables(rows, facts, notes, findings, context.domain.headline)
             tables[name] |= {"n_cases": len(split.truth), "n_clusters": split.resamples.clusters}
+            tables[name] |= zero_shot(context, name, rows)
             if (tables[name]["draws_left_out"] or 0) > MANY_DRAWS:
                 say(
                     f"evaluate: on {tables[name]['draws_left_out']:.0%} of the draws of {name}'s patients a "
@@ -158,7 +163,7 @@ def run(context: Context, *, load_policy: Loader = _load_policy) -> dict[str, An
     }
     write_rows(folder / "predictions.parquet", predictions, PREDICTIONS, together=TOGETHER)
     write_rows(folder / "scores.parquet", scores, SCORES)
-    summary = _summary(context, tables, first.held_out.name, bool(beliefs))
+    summary = _summary(context, tables, first.held_out.name, bool(beliefs)) | paired
     written = json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n"
     atomic_write_text(folder / "summary.json", written)
     return {
@@ -195,7 +200,7 @@ def _splits(context: Context, cases: Sequence[Case]) -> list[_Split]:
     truth = read_truth(context.folder.truth)
     domain, seed = context.domain, context.recipe.seed
     splits: list[_Split] = []
-    for number, name in enumerate(context.recipe.evaluate.splits):
+    for number, name in enumerate(table_splits(context)):
         own = [case for case in cases if case.split == name]
         if not own:
             say(f"evaluate: no case in split {name}, nothing to score there")
@@ -224,9 +229,10 @@ def _splits(context: Context, cases: Sequence[Case]) -> list[_Split]:
 
 
 def _prior(context: Context, split: _Split) -> Answers:
-    """The row that gives the more frequent answer whatever is shown."""
+    """The rows that give one answer whatever is shown: the more frequent one, and in some splits no."""
     text = Text(context.domain.render(more_frequent(split.key)), False)
-    return {ALWAYS_PRIOR: [answer_of(context, case, text) for case in split.held_out.cases]}
+    always = {ALWAYS_PRIOR: [answer_of(context, case, text) for case in split.held_out.cases]}
+    return always | always_no(context, split.held_out)
 
 
 def _beliefs(context: Context) -> dict[str, Beliefs]:

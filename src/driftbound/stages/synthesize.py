@@ -12,6 +12,7 @@ from driftbound.consensus.one_style import restyled, restyled_answer
 from driftbound.consensus.support import Support, support_of
 from driftbound.errors import HarmError
 from driftbound.records import Case, Group
+from driftbound.stages.benchmarks import course_splits
 from driftbound.stages.context import Context
 from driftbound.stages.drafting import BY_STUDENT, PARTS, Drafted, Known, WindowFor, drafts, student_of
 from driftbound.stages.gather import training_trajectories
@@ -94,6 +95,7 @@ def _known(context: Context) -> list[Known]:
             beliefs=beliefs.get(case.case_id, {}),
         )
         for case in read_cases(context.folder.cases)
+        if case.split not in course_splits(context.domain)
     ]
 
 

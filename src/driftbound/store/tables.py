@@ -1,5 +1,6 @@
 """Tables: Parquet files with fixed schemas between the stages, written whole or not at all."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -31,6 +32,8 @@ CASES = pa.schema(
         ("prompt_discloses", _STRINGS),
     ]
 )
+_FURTHER = b"driftbound.splits"
+"""Metadata of a table of cases: its held-out splits besides ``records.SPLITS``, as JSON."""
 TRUTH = pa.schema([("case_id", pa.string()), ("finding", pa.string()), ("value", pa.string())])
 CLAIMS = pa.schema(
     [
@@ -104,21 +107,27 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def write_cases(path: Path, cases: Sequence[Case]) -> None:
-    """Write cases in the given order, which is the order of asking."""
-    write_rows(path, [asdict(case) for case in cases], CASES)
+def write_cases(path: Path, cases: Sequence[Case], *, further: Sequence[str] = ()) -> None:
+    """Write cases in the given order, which is the order of asking.
+
+    ``further`` are held-out splits besides ``records.SPLITS``; the file names them, so that a misspelt
+    split is still told.
+    """
+    schema = CASES.with_metadata({_FURTHER: json.dumps(list(further))}) if further else CASES
+    write_rows(path, [asdict(case) for case in cases], schema)
 
 
 def read_cases(path: Path) -> list[Case]:
     """Cases in the order of asking.
 
     Raises ``CaseError`` when the file is missing, unreadable or empty, when an id is empty or
-    there twice, or when a split or sensitivity is none that driftbound knows.
+    there twice, or when a split or sensitivity is none that driftbound or the file knows.
     """
     cure = "Let the domain write it again: delete the file and run again."
     rows = _read(path, CASES, CaseError, cure).to_pylist()
     if not rows:
         raise CaseError(f"{path}: no case in it. {cure}")
+    splits = (*SPLITS, *json.loads((pq.read_schema(path).metadata or {}).get(_FURTHER, "[]")))
     seen: set[str] = set()
     cases = []
     for row in rows:
@@ -127,9 +136,9 @@ def read_cases(path: Path) -> list[Case]:
             raise CaseError(
                 f"{path}: case id {case.case_id!r} is empty or there twice. Give each case its own."
             )
-        if case.split not in SPLITS:
+        if case.split not in splits:
             raise CaseError(
-                f"{path}: {case.case_id}: split {case.split!r} is none of {', '.join(SPLITS)}. Correct it."
+                f"{path}: {case.case_id}: split {case.split!r} is none of {', '.join(splits)}. Correct it."
             )
         if case.sensitivity not in SENSITIVITIES:
             raise CaseError(

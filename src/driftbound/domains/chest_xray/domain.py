@@ -4,13 +4,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from driftbound.config import DomainConfig
+from driftbound.data_config import PRESENCE, PROGRESSION
 from driftbound.domain_config import COUNTS
-from driftbound.domains.chest_xray import cases, language, sources
+from driftbound.domains.chest_xray import benchmark, cases, language, others, progression, sources, zero_shot
 from driftbound.domains.chest_xray.claims import claims
 from driftbound.domains.chest_xray.findings import FINDINGS, HEADLINE, SIDED
+from driftbound.domains.chest_xray.ms_cxr_t import exclude_subjects, read_pairs, subjects
 from driftbound.domains.chest_xray.splits import by_patient, drawn
+from driftbound.domains.chest_xray.study import Study
 from driftbound.domains.generic import refusals
 from driftbound.errors import CaseError, ConfigError
+from driftbound.progress import say
 from driftbound.records import Case, Claim
 from driftbound.store.tables import write_cases, write_truth
 
@@ -19,43 +23,77 @@ SHARES = {"train": 0.8, "validation": 0.05, "test": 0.15}
 
 
 class ChestXrayDomain:
-    """Chest radiographs of a data set that the user holds; implements ``protocols.Domain``."""
+    """Chest radiographs of data sets that the user holds; a ``protocols.Domain``, and ``Benchmarked``."""
 
     name = "chest-xray"
     findings = FINDINGS
     headline = HEADLINE
     sided = SIDED
+    course_splits = (PROGRESSION,)
+    course_findings = HEADLINE
+    always_no = (PRESENCE,)
 
     def __init__(self, config: DomainConfig, seed: int) -> None:
         self.config = config
         self.seed = seed
 
     def inputs(self) -> dict[str, str]:
-        """Content of the data set's tables. Raises ``ConfigError`` where the recipe names none."""
+        """Content of the data sets' tables. Raises ``ConfigError`` where the recipe names none."""
         self._named()
-        return {"tables": sources.tables_hash(self.config.data)}
+        data = self.config.data
+        found = {"tables": sources.tables_hash(Path(data.root))}
+        for name, other in data.others.items():
+            found[f"tables of {name}"] = sources.tables_hash(Path(other.root))
+        for key, folder in (("exclude", data.exclude), ("ms_cxr_t", data.ms_cxr_t)):
+            if folder:
+                found[key] = sources.tables_hash(Path(folder))
+        return found
 
     def write_cases(self, folder: Path, truth: Path) -> None:
-        """Read the data set, draw at most as many studies per split as the recipe says, whole patients, and
+        """Read the data sets, draw at most as many studies per split as the recipe says, whole patients, and
         write films, truth and cases.
 
         A study without a frontal film, or with one that cannot be read, is left out and told. Raises
-        ``ConfigError`` where the recipe names no data set, ``CaseError`` where it cannot be read.
+        ``ConfigError`` where the recipe names no data set, ``CaseError`` where one cannot be read.
         """
         self._named()
-        studies = sources.read(self.config.data)
+        data = self.config.data
+        further = {name: others.chosen(name, other, self.seed) for name, other in data.others.items()}
+        pairs = read_pairs(Path(data.ms_cxr_t)) if data.ms_cxr_t else []
+        studies = self._learnt_from(further, subjects(pairs))
+        plans = [cases.planned(study, data) for study in studies]
+        for name, own in further.items():
+            plans += [cases.planned(study, data.others[name], of=name) for study in own]
+        if pairs:
+            plans += benchmark.plans(pairs, data)
+        made = cases.make(plans, folder, data.size)
+        write_truth(truth, {case.case_id: told for case, told in made})
+        write_cases(folder / "cases.parquet", [case for case, _ in made], further=data.further_splits)
+
+    def _learnt_from(self, further: Mapping[str, Sequence[Study]], tested: frozenset[str]) -> list[Study]:
+        """The studies of the four usual splits; no patient of an evaluation is in the first two."""
+        data = self.config.data
+        studies = sources.read(data)
+        if data.exclude:
+            left_out = subjects(read_pairs(Path(data.exclude)))
+            studies, gone, patients = exclude_subjects(studies, left_out)
+            say(f"{data.set}: {gone} studies of {patients} patients of MS-CXR-T are left out")
         if not any(study.split for study in studies):
             studies = by_patient(studies, seed=self.seed, shares=SHARES)
-        most = {split: getattr(self.config, split) for split in COUNTS}
-        chosen = drawn(studies, seed=self.seed, most=most)
+        if data.ms_cxr_t:
+            studies, gone, patients = exclude_subjects(studies, tested, splits=others.LEARNT_FROM)
+            say(
+                f"{data.set}: {gone} studies of {patients} patients of MS-CXR-T are left out of training and "
+                "validation"
+            )
+        studies = others.kept_out(studies, data, further)
+        chosen = drawn(studies, seed=self.seed, most={split: getattr(self.config, split) for split in COUNTS})
         if not chosen:
             raise CaseError(
-                f"{self.config.data.root}: none of {len(studies)} studies fits into the recipe's splits. "
+                f"{data.root}: none of {len(studies)} studies fits into the recipe's splits. "
                 "Raise domain.train or domain.test."
             )
-        made = cases.make(chosen, folder, self.config.data)
-        write_truth(truth, {one.case.case_id: one.truth for one in made})
-        write_cases(folder / "cases.parquet", [one.case for one in made])
+        return chosen
 
     def question(self, case: Case) -> str:
         """The prompt of the case; the usual one, which discloses nothing, where it has none."""
@@ -72,6 +110,15 @@ class ChestXrayDomain:
     def refine_question(self, case: Case, answers: Sequence[str], draft: str, lacking: Sequence[str]) -> str:
         """The same, with a draft and what it lacks."""
         return language.refine_question(answers, draft, lacking)
+
+    def courses(self, text: str) -> dict[str, str]:
+        """What an answer about two films says has become of findings; ``protocols.Benchmarked``."""
+        return progression.courses(text)
+
+    def zero_shot(self, split: str) -> tuple[str, ...]:
+        """Findings of the published zero-shot protocol of a further set, those of them that we know."""
+        other = self.config.data.others.get(split)
+        return zero_shot.findings_of(other.set) if other is not None else ()
 
     def claims(self, text: str) -> list[Claim]:
         """What a report or a rationale asserts, in order of the text."""

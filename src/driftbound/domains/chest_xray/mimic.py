@@ -61,7 +61,7 @@ def read_mimic(
     ``CaseError`` naming the file, the column and the columns found, or the line: a value that is none, rows
     that contradict each other, a patient in two splits; and where no study has a report in what was given.
     """
-    labels = _labels(root / LABELS[labeler], labeler)
+    labels = read_labels(root, labeler)
     rows = _films(root, SUFFIX[images], labels if labeler == "radiologist" else None)
     studies = []
     for study, own in rows.items():
@@ -198,8 +198,9 @@ def _notes(films: Sequence[Film], labelled: bool) -> list[str]:
     return found if labelled else [*found, "no labels"]
 
 
-def _labels(path: Path, labeler: Labeler) -> dict[str, tuple[str, dict[str, float]]]:
+def read_labels(root: Path, labeler: Labeler) -> dict[str, tuple[str, dict[str, float]]]:
     """Study -> its patient, empty where the table does not tell, and finding -> raw label."""
+    path = root / LABELS[labeler]
     columns = {name: name for name in FINDINGS}
     ids = ["study_id"]
     if labeler == "radiologist":

@@ -38,9 +38,9 @@ class Pair:
     quality: dict[str, str]
     """Finding -> ``one_expert``, ``multiple_experts`` or ``disagreement``, as the table says."""
 
-    def path(self, root: Path, *, previous: bool = False) -> Path:
-        """Where the film lies in a MIMIC-CXR-JPG folder."""
-        return root / "files" / f"{self.previous_film if previous else self.film}.jpg"
+    def path(self, root: Path, *, previous: bool = False, suffix: str = ".jpg") -> Path:
+        """Where the film lies in a folder of MIMIC-CXR-JPG, or with ``.dcm`` of MIMIC-CXR."""
+        return root / "files" / f"{self.previous_film if previous else self.film}{suffix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +111,17 @@ def subjects(pairs: Iterable[Pair]) -> frozenset[str]:
     return frozenset(pair.subject for pair in pairs)
 
 
-def exclude_subjects(studies: Sequence[Study], patients: frozenset[str]) -> tuple[list[Study], int, int]:
-    """The studies of other patients, and how many studies and patients were left out."""
-    kept = [study for study in studies if study.patient not in patients]
-    gone = {study.patient for study in studies if study.patient in patients}
-    return kept, len(studies) - len(kept), len(gone)
+def exclude_subjects(
+    studies: Sequence[Study], patients: frozenset[str], *, splits: Sequence[str] = ()
+) -> tuple[list[Study], int, int]:
+    """The studies of other patients, and how many studies and patients were left out.
+
+    With ``splits`` nobody is left out of others than these.
+    """
+    gone = [study for study in studies if study.patient in patients and (not splits or study.split in splits)]
+    left_out = {id(study) for study in gone}
+    kept = [study for study in studies if id(study) not in left_out]
+    return kept, len(gone), len({study.patient for study in gone})
 
 
 def _film(row: Mapping[str, str], which: Literal["", "previous_"], where: str) -> str:

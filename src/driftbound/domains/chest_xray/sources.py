@@ -4,16 +4,16 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-from driftbound.data_config import DataConfig
+from driftbound.data_config import SetConfig
 from driftbound.domains.chest_xray import chexpert, nih, openi, padchest, rsna, siim, vindr
 from driftbound.domains.chest_xray.mimic import read_mimic
-from driftbound.domains.chest_xray.ms_cxr_t import exclude_subjects, read_pairs, subjects
 from driftbound.domains.chest_xray.study import Study
 from driftbound.errors import CaseError
-from driftbound.progress import say
 from driftbound.store.manifest import sha256_file
 
 TABLES = ("*.csv", "*.csv.gz", "*.json", "*.txt", "annotations/*.csv", "chexbert_labels/*.json")
+REPORTS = ("ecgen-radiology/*.xml",)
+"""Where each report is a file and holds its labels."""
 """What of a data set's folder is tables."""
 
 _PLAIN: dict[str, Callable[[Path], list[Study]]] = {
@@ -28,34 +28,30 @@ _PLAIN: dict[str, Callable[[Path], list[Study]]] = {
 """Those that take a folder and nothing else."""
 
 
-def read(data: DataConfig) -> list[Study]:
-    """The studies of the data set, those of excluded patients left out, which is said.
+def read(data: SetConfig, key: str = "domain.data") -> list[Study]:
+    """The studies of the data set that stands under ``key`` in the recipe.
 
     Raises ``CaseError`` for a folder that is not there, what the reader cannot read, and an empty set.
     """
     root = Path(data.root)
     if not root.is_dir():
-        raise CaseError(f"{root}: no such folder. Set domain.data.root to the folder of {data.set}.")
+        raise CaseError(f"{root}: no such folder. Set {key}.root to the folder of {data.set}.")
     studies = _read(data, root)
-    if data.exclude:
-        studies, gone, patients = exclude_subjects(studies, subjects(read_pairs(Path(data.exclude))))
-        say(f"{data.set}: {gone} studies of {patients} patients of MS-CXR-T are left out")
     if not studies:
-        raise CaseError(f"{root}: no study of {data.set} in it. Set domain.data to the set that lies there.")
+        raise CaseError(f"{root}: no study of {data.set} in it. Set {key} to the set that lies there.")
     return studies
 
 
-def tables_hash(data: DataConfig) -> str:
-    """Identity of the tables that lie in the data set's folder, by content."""
+def tables_hash(root: Path) -> str:
+    """Identity of the tables that lie in a data set's folder, by content."""
     found = sha256()
-    root = Path(data.root)
-    paths = [path for pattern in TABLES for path in sorted(root.glob(pattern)) if path.is_file()]
+    paths = [path for pattern in (*TABLES, *REPORTS) for path in sorted(root.glob(pattern)) if path.is_file()]
     for path in paths:
         found.update(f"{path.name} {sha256_file(path)}\n".encode())
     return found.hexdigest()
 
 
-def _read(data: DataConfig, root: Path) -> list[Study]:
+def _read(data: SetConfig, root: Path) -> list[Study]:
     if data.set in _PLAIN:
         return _PLAIN[data.set](root)
     if data.set == "mimic-cxr":
