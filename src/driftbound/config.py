@@ -117,6 +117,7 @@ class Recipe(Table):
             if name not in known:
                 near = get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+                hint = "students have seen it" if name == SPLITS[0] else hint
                 raise ValueError(f"evaluate.splits: {name!r} is no held-out split of this recipe; {hint}")
         if self.evaluate.splits[0] == PROGRESSION:
             raise ValueError(f"evaluate.splits: {PROGRESSION} is no results table; name another one first")

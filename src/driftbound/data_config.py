@@ -1,9 +1,9 @@
 """Tables of a recipe that say where data sets of the field ``chest-xray`` lie and what their labels mean."""
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from driftbound.records import SPLITS
 from driftbound.teacher_config import Table
@@ -79,6 +79,12 @@ class SetConfig(Table):
                 else f"readers belongs to vindr, not {self.set}"
             )
         return self
+
+    @model_serializer(mode="wrap")
+    def _meant(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the keys that belong to another set: what is written can be read again."""
+        given: dict[str, Any] = whole(self)
+        return {key: value for key, value in given.items() if self.set == "mimic-cxr" or key not in MIMIC}
 
 
 class OtherConfig(SetConfig):
