@@ -1,11 +1,14 @@
 """The chest X-ray field: cases of a made-up data set, what is left out, the student's format, the gate."""
 
+import gzip
 import json
 import socket
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
+from chest_xray_dicoms import VALUES, dataset, written
 from chest_xray_trees import film, mimic, write
 from PIL import Image
 from pydantic import ValidationError
@@ -81,6 +84,53 @@ def test_cases_truth_and_what_is_left_out(tmp_path, root, capsys):
     assert "3 of 5 studies became no case: 2 whose film cannot be read, 1 without a frontal film" in "".join(
         capsys.readouterr()
     ).replace("\n", " ")
+
+
+@pytest.mark.skipif(find_spec("pydicom") is None, reason="needs pydicom")
+def test_broken_dicoms_are_told_one_by_one_and_the_rest_goes_on(tmp_path):
+    """One is whole; the others are cut, without and with an unknown photometric word, no DICOM, not there."""
+    whole = written(dataset(VALUES))
+    films = {
+        "50000001": whole,
+        "50000002": whole[:-5],
+        "50000003": written(dataset(VALUES, PhotometricInterpretation=None)),
+        "50000004": written(dataset(VALUES, PhotometricInterpretation="MONOCHROME")),
+        "50000005": b"not a film",
+    }
+    studies = [
+        (f"1000000{n}", f"5000000{n}", "train", [(film(n), "PA")], {"Edema": "1.0"}, 1, 1.0)
+        for n in range(1, 7)
+    ]
+    root = mimic(tmp_path / "dcm", studies)
+    for subject, study, _, ((name, _),), *_ in studies:
+        path = root / "files" / f"p{subject[:2]}" / f"p{subject}" / f"s{study}" / f"{name}.dcm"
+        path.parent.mkdir(parents=True)
+        if study in films:
+            path.write_bytes(films[study])
+    run = tmp_path / "run"
+    run.mkdir()
+    domain(root, images="dicom").write_cases(run, tmp_path / "truth.parquet")
+    assert [case.case_id for case in read_cases(run / "cases.parquet")] == ["50000001"]
+    rows = [json.loads(line) for line in (run / "left_out.jsonl").read_text().splitlines()]
+    told = {row["study"]: row["reason"] for row in rows}
+    assert set(told) == {f"5000000{n}" for n in range(2, 7)}
+    for number in range(2, 7):
+        assert f"{film(number)}.dcm" in told[f"5000000{number}"]
+        assert "\n" not in told[f"5000000{number}"]
+    assert "is missing, so whether low is black is unknown" in told["50000003"]
+    assert "PhotometricInterpretation MONOCHROME is not read" in told["50000004"]
+
+
+def test_labels_of_another_release_are_one_line(tmp_path, root):
+    """The radiologists' own name of a finding in the table of CheXpert's labels: no case is made."""
+    table = root / "mimic-cxr-2.0.0-chexpert.csv.gz"
+    text = gzip.decompress(table.read_bytes()).decode().replace("Lung Opacity", "Airspace Opacity")
+    table.write_bytes(gzip.compress(text.encode()))
+    with pytest.raises(
+        CaseError, match=r"no column 'Lung Opacity'\. Its columns: .*Airspace Opacity"
+    ) as caught:
+        domain(root).write_cases(tmp_path, tmp_path / "truth.parquet")
+    assert "\n" not in str(caught.value)
 
 
 def test_patients_of_the_benchmark_are_left_out(tmp_path, root):
