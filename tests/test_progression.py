@@ -30,6 +30,9 @@ from driftbound.evaluation.progression import (
     table,
 )
 from driftbound.records import UNKNOWN, Case, Group, Status, Trajectory
+from driftbound.report.page import Material
+from driftbound.report.page import render as render_page
+from driftbound.report.progression import course_tables
 from driftbound.stages import answering, evaluate
 from driftbound.stages.context import Context
 from driftbound.statistics.intervals import resample
@@ -189,6 +192,7 @@ def test_scikit_learn_agrees():
 
 # ---- the stage ---------------------------------------------------------------------------------
 
+LABELLED = ["bootstrapped student", "aligned student"]
 COUNTED = {"Edema": [(2, 1), (1, 1), (3, 3), (1, 4)]}
 """How much edema the earlier and the later film of each pair show."""
 TOLD = [BETTER, SAME, SAME, WORSE]
@@ -317,6 +321,25 @@ def test_pairs_are_in_no_results_table(run):
     assert json.loads(one["truth"]) == {"Edema": WORSE, "Edema label_quality": "disagreement"}
     swapped = next(row for row in rows if (row["row"], row["case_id"]) == ("swapped:student:aligned", "p3"))
     assert json.loads(swapped["said"]) == {"Edema": BETTER}
+
+
+def test_the_page_has_a_table_of_its_own(run):
+    """Of the five findings one was judged; the aligned student is right everywhere, as the best teacher."""
+    summary = go(run)
+    (shown,) = course_tables(summary)
+    assert (shown.split, shown.pairs, shown.patients) == ("mscxrt_progression", 4, 2)
+    assert shown.findings == ("Edema",)
+    assert [row.label for row in shown.rows if row.kind == "student"] == ["base", *LABELLED]
+    labels = {row.label: row for row in shown.rows}
+    assert labels["aligned student"].macro_accuracy.mean == 1.0
+    assert labels["always stable"].kind == "control"
+    assert shown.against.startswith("Aligned student less the best teacher, good: 0.000")
+    page, numbers = render_page(
+        Material(name="r", headline=HEADLINE, findings=FINDINGS, recipe={}, scores=summary, measure=None)
+    )
+    assert "mscxrt_progression: what has become of findings, 4 pairs of films, 2 patients" in page
+    assert numbers["progression"][0]["rows"][0]["kind"] == "student"
+    assert course_tables({}) == []
 
 
 def test_truth_of_other_cases_is_told(run):

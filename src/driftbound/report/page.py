@@ -19,6 +19,7 @@ from driftbound.report import controls, figures, measured_page, tables
 from driftbound.report.cases import SIGNS, Exhibit
 from driftbound.report.measured_figures import interval
 from driftbound.report.measured_summary import percent, probability, why_missing
+from driftbound.report.progression import course_tables
 from driftbound.report.tables import shortened
 from driftbound.report.training import Training
 from driftbound.store.manifest import Manifest
@@ -97,6 +98,7 @@ def render(material: Material) -> tuple[str, dict[str, Any]]:
         "splits": splits,
         "controls": {name: controls.sentences(table, material.headline) for name, table in splits.items()},
         "results": results,
+        "progression": course_tables(scores or {}),
         "dots": {name: figures.dots(rows, name) for name, rows in results.items()},
         "vote_teachers": order,
         "total_seconds": _total(material.manifests),
@@ -159,6 +161,7 @@ def _numbers(material: Material, view: Mapping[str, Any]) -> dict[str, Any]:
             }
             for split, rows in view["results"].items()
         },
+        "progression": _plain(view["progression"]),
         "measure": _plain(material.measure or {}),
         "training": {each.verb: _plain(each.points) for each in material.trainings},
         "consensus": _plain(material.consensus),

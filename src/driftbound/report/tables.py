@@ -19,6 +19,7 @@ LABELS = {
     "majority": "majority of teachers",
     "consensus": "consensus",
     "always_prior": "always the more frequent answer",
+    "always_no": "always no",
     "bootstrapped_images_shuffled": "bootstrapped, images shuffled",
     "aligned_images_shuffled": "aligned, images shuffled",
     "signs": "base's eye, textbook rule",
