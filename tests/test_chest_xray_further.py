@@ -3,9 +3,11 @@
 import gzip
 import json
 import re
+from pathlib import Path
 
 import chest_xray_trees_other as trees
 import pytest
+import yaml
 from chest_xray_trees import film, mimic, write
 from PIL import Image
 from pydantic import ValidationError
@@ -401,6 +403,17 @@ def test_the_field_knows_its_benchmarks_and_its_sets_protocols():
     for name, findings in PROTOCOLS.items():
         assert name in SETS
         assert set(findings) <= set(FINDINGS)
+
+
+def test_the_page_shows_a_recipe_that_is_one():
+    page = (Path(__file__).parent.parent / "docs/chest-xray.md").read_text(encoding="utf-8")
+    given = yaml.safe_load(page.split("```yaml\n")[2].split("```")[0])
+    data = DomainConfig(**given["domain"]).data
+    assert data.further_splits == ("stanford", "spain", "mscxrt_presence", "mscxrt_progression")
+    table = page.split("Zero-shot protocols")[1].splitlines()
+    for name, findings in PROTOCOLS.items():
+        row = next(line for line in table if line.startswith(f"| `{name}` |"))
+        assert len(findings) == int(re.search(r"\d+", row.split("|")[3])[0])
 
 
 # ---- notes -------------------------------------------------------------------------------------

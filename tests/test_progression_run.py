@@ -2,6 +2,7 @@
 
 import json
 
+import chest_xray_trees_other as trees
 from chest_xray_trees import film, mimic
 from test_chest_xray_further import ADA, BOB, CAT, SAID, pair, pairs, picture, place
 from test_collect import chat, vendor
@@ -28,13 +29,18 @@ def teacher_says(model, question, nth):
 
 
 def test_pairs_go_the_whole_way_with_a_small_student(tmp_path):
-    """From the folders to the tables: two films are sent, no pair is trained on or gets a consensus, and a
-    real (tiny) student answers about both films."""
+    """From the folders to the tables: two films are sent, no pair gets a consensus, a real (tiny) student
+    answers about both films, and nobody learns from the benchmark or from a further set."""
     root = mimic(tmp_path / "jpg", TREE)
     for number, (subject, study, *_) in enumerate(TREE, start=1):
         picture(place(root, subject, study, number), 30 * number)
     folder = pairs(tmp_path / "t", pair(ADA, "50000002", 2, "50000001", 1, edema_progression="worsening"))
+    films = [(f"0000000{n}_000.png", "Edema", 0, n, "PA") for n in range(1, 4)]
+    far = trees.nih(tmp_path / "nih", films)
+    for n, (name, *_) in enumerate(films):
+        picture(far / "images" / name, 200 + n)
     data = SAID | {"set": "mimic-cxr", "root": str(root), "ms_cxr_t": str(folder), "size": 32}
+    data |= {"others": {"far": SAID | {"set": "nih", "root": str(far)}}}
     with vendor(teacher_says) as server:
         recipe = Recipe.parse(
             {
@@ -66,8 +72,14 @@ def test_pairs_go_the_whole_way_with_a_small_student(tmp_path):
     assert name in asked
     synthesized = read_rows(made.groups) + read_rows(made.stage("synthesize") / "rejected.parquet")
     assert name not in {row["case_id"] for row in synthesized}
+    facts = {
+        verb: json.loads((made.stage(verb) / "manifest.json").read_text())["facts"]
+        for verb in ("bootstrap", "align")
+    }
+    assert (facts["bootstrap"]["groups"], facts["bootstrap"]["answers"]) == (2, 4)  # Bob's, of two teachers
+    assert facts["align"]["groups"] == 2
     summary = json.loads((made.stage("evaluate") / "summary.json").read_text())
-    assert set(summary["splits"]) == {"test", "mscxrt_presence"}
+    assert set(summary["splits"]) == {"test", "far", "mscxrt_presence"}
     assert "always_no" in summary["splits"]["mscxrt_presence"]["baselines"]
     assert "always_no" not in summary["baselines"]
     rows = summary["progression"]["mscxrt_progression"]["rows"]

@@ -179,7 +179,8 @@ def _cases(recipe: Recipe) -> Iterator[Check]:
     cases = domain.train + domain.validation + domain.test + domain.test_scanner
     cases += sum(other.cases for other in domain.data.others.values())
     asked = sum(cases * teacher.samples for teacher in recipe.teachers if teacher.kind == "http")
-    yield Check("cases", f"{cases} of {domain.name}, {domain.train} of them to train on", None)
+    more = ", those of MS-CXR-T apart" if domain.data.ms_cxr_t else ""
+    yield Check("cases", f"{cases} of {domain.name}, {domain.train} of them to train on{more}", None)
     over_http = sum(teacher.kind == "http" for teacher in recipe.teachers)
     yield Check("requests", f"{asked} that collect will send ({over_http} teachers, repeats apart)", None)
 
