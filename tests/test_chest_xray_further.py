@@ -183,6 +183,26 @@ def test_patients_of_an_evaluation_are_not_trained_on(tmp_path, nih, det, capsys
     assert "nih: 1 studies of 1 patients of det are left out of training and validation" in said(capsys)
 
 
+@pytest.mark.parametrize("learnt", ["nih", "chestx-det10"])
+def test_films_of_which_nobody_can_tell_whose_they_are_are_refused(tmp_path, nih, det, learnt):
+    """ChestX-Det10's 2.png may be of any patient of ChestX-ray14, and is not patient 2."""
+    for name in ("train", "test"):
+        (det / f"{name}.json").write_text(json.dumps([{"file_name": f"{name[:2]}2.png", "syms": []}]))
+    sets = {"nih": nih, "chestx-det10": det}
+    (other_set,) = set(sets) - {learnt}
+    data = other(learnt, sets[learnt]) | {"others": {"x": other(other_set, sets[other_set])}}
+    with pytest.raises(CaseError, match=r"others\.x: 1 films, such as t[re]+2, do not say whose they are"):
+        written(tmp_path, data)
+
+
+def test_vindrs_two_editions_are_not_told_apart():
+    far = other("vindr-kaggle", "y", readers="any")
+    with pytest.raises(ValidationError, match="vindr-cxr and vindr-kaggle are both taken from VinDr-CXR"):
+        DomainConfig(
+            name="chest-xray", data=other("vindr-cxr", "x", readers="any") | {"others": {"far": far}}
+        )
+
+
 def test_the_same_number_in_another_hospital_is_another_patient(tmp_path, nih):
     """PadChest's patient 1 is not ChestX-ray14's."""
     row = {"ImageID": "1.png", "StudyID": 1, "PatientID": 1, "Labels": "['normal']", "Projection": "PA"}
@@ -204,8 +224,8 @@ def test_the_same_number_in_another_hospital_is_another_patient(tmp_path, nih):
         ({"x": {"blank_as": ""}}, "blank_as: must be said of padchest"),
         ({"x": {"readers": "any"}}, "readers belongs to vindr, not padchest"),
         ({"x": {"images": "jpg"}}, "images belongs to mimic-cxr, not to padchest"),
-        ({"x": {"set": "rsna"}}, "nih and rsna are both taken from ChestX-ray14, and rsna names"),
-        ({"x": {"set": "siim"}}, "nih and siim are both taken from ChestX-ray14, and siim names"),
+        ({"x": {"set": "rsna"}}, "nih and rsna are both taken from ChestX-ray14, and rsna does not name"),
+        ({"x": {"set": "siim"}}, "nih and siim are both taken from ChestX-ray14, and siim does not name"),
     ],
 )
 def test_a_further_set_must_be_said_whole(others, message):

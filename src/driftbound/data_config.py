@@ -23,9 +23,8 @@ COLLECTIONS = {
     **dict.fromkeys(("vindr-cxr", "vindr-kaggle"), "VinDr-CXR"),
 }
 """Set -> the collection that its films are taken from, where several sets are taken from one."""
-RENAMED = ("rsna", "siim")
-"""Sets that call the films and patients of their collection by other names: nobody can tell which they share
-with another set of it."""
+UNTOLD = ("rsna", "siim", "vindr-cxr", "vindr-kaggle")
+"""Sets that name no patients of their collection: nobody can tell whom they share with another set of it."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
@@ -130,12 +129,12 @@ class DataConfig(SetConfig):
         for name, other in self.others.items():
             collection = COLLECTIONS.get(self.set)
             pair = {self.set, other.set}
-            renamed = next((each for each in RENAMED if each in pair), "")
-            if len(pair) == 2 and collection and collection == COLLECTIONS.get(other.set) and renamed:
+            untold = next((each for each in UNTOLD if each in pair), "")
+            if len(pair) == 2 and collection and collection == COLLECTIONS.get(other.set) and untold:
                 raise ValueError(
                     f"others.{name}: {self.set} and {other.set} are both taken from {collection}, and "
-                    f"{renamed} names its patients anew: nobody can keep those of the training out; take "
-                    "another set"
+                    f"{untold} does not name its patients: nobody can keep those of the training out; "
+                    "take another set"
                 )
         return self
 

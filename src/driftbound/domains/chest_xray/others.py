@@ -41,13 +41,16 @@ def kept_out(
     """The studies of the learnt-from set without those of evaluated patients in training and validation.
 
     Patients are the same where the sets are taken from one collection and call it alike; sets of which
-    nobody can tell are refused by ``DataConfig``. How many are left out is said.
+    nobody can tell are refused by ``DataConfig``, and films of which nobody can tell with a ``CaseError``.
+    How many are left out is said.
     """
     kept = list(studies)
     for name, own in others.items():
         other = data.others[name]
         if _collection(other.set) != _collection(data.set):
             continue
+        if other.set != data.set:
+            _refuse_nameless(name, [*own, *(each for each in kept if each.split in LEARNT_FROM)])
         patients = frozenset(study.patient for study in own)
         kept, gone, number = exclude_subjects(kept, patients, splits=LEARNT_FROM)
         say(
@@ -55,6 +58,16 @@ def kept_out(
             "validation"
         )
     return kept
+
+
+def _refuse_nameless(name: str, studies: Sequence[Study]) -> None:
+    """Some films of ChestX-Det10 do not say of which patient of ChestX-ray14 they are."""
+    nameless = [study.study_id for study in studies if study.study_id == study.patient]
+    if nameless:
+        raise CaseError(
+            f"domain.data.others.{name}: {len(nameless)} films, such as {nameless[0]}, do not say whose they "
+            "are: nobody can keep their patients out of the training. Take another set."
+        )
 
 
 def _collection(set_name: str) -> str:
