@@ -49,6 +49,8 @@ def test_pairs_and_decontamination(tmp_path, root):
     by_id = {study.study_id: study for study in studies}
     assert pair.path(root) == by_id[pair.study].frontal.path
     assert pair.path(root, previous=True) == by_id[pair.previous_study].frontal.path
+    dicom = read_mimic(root, images="dicom", labeler="chexpert")
+    assert pair.path(root, suffix=".dcm") in {study.frontal.path for study in dicom if study.frontal}
     kept, gone, patients = exclude_subjects(studies, subjects([pair]))
     assert ([one.study_id for one in kept], gone, patients) == (["50000003"], 2, 1)
 
@@ -140,3 +142,12 @@ def test_whoever_is_in_the_benchmark_is_left_out_whole():
     assert [study.study_id for study in kept] == ["1", "4"]
     assert (gone, patients) == (5, 2)
     assert exclude_subjects(studies, frozenset()) == (studies, 0, 0)
+
+
+def test_of_named_splits_alone():
+    """Studies 0 to 5, patients a b a b a b, in train, validation, test, train, validation, test."""
+    splits = ("train", "validation", "test") * 2
+    studies = [Study(study_id=str(n), patient="ab"[n % 2], films=(), split=s) for n, s in enumerate(splits)]
+    kept, gone, patients = exclude_subjects(studies, frozenset("a"), splits=("train", "validation"))
+    assert [study.study_id for study in kept] == ["1", "2", "3", "5"]
+    assert (gone, patients) == (2, 1)

@@ -61,7 +61,10 @@ def test_every_value_of_the_demo_says_where_it_comes_from(line):
         ({"teachers": SMALLEST["teachers"] * 2}, "two teachers have the same name"),
         ({"align": {"groups_per_step": 8, "groups_per_forward": 3}}, "groups_per_forward 3 must divide"),
         ({"name": "../up"}, "name: String should match pattern"),
-        ({"evaluate": {"splits": ["tset"]}}, "evaluate.splits: 'tset' is no held-out split of this recipe; did you mean 'test'"),
+        (
+            {"evaluate": {"splits": ["tset"]}},
+            "'tset' is no held-out split of this recipe; did you mean 'test'",
+        ),
         ({"bootstrap": {"epochs": math.inf}}, "bootstrap.epochs: Input should be a finite number"),
         ({"align": {"floor": -math.inf}}, "align.floor: Input should be a finite number"),
         ({"measure": {"decisive": math.nan}}, "measure.decisive: Input should be a finite number"),
