@@ -40,56 +40,12 @@ from driftbound.store.tables import write_cases, write_groups, write_rows
 TEACHERS = tuple(f"teacher-{t}" for t in range(1, 8))
 PAPER = 24_426
 OPEN_S, PAGE_S, MEMORY_MB = 2.0, 0.2, 300
-WORDS = [
-    "the",
-    "heart",
-    "is",
-    "enlarged",
-    "and",
-    "there",
-    "is",
-    "a",
-    "small",
-    "effusion",
-    "at",
-    "left",
-    "base",
-    "with",
-    "hazy",
-    "opacity",
-    "near",
-    "right",
-    "hilum",
-    "vessels",
-    "appear",
-    "full",
-    "no",
-    "pneumothorax",
-    "seen",
-    "bones",
-    "intact",
-    "tube",
-    "tip",
-    "lies",
-    "above",
-    "carina",
-    "lines",
-    "unchanged",
-    "apex",
-    "clear",
-    "costophrenic",
-    "angle",
-    "blunted",
-    "atelectasis",
-    "likely",
-    "consolidation",
-    "cannot",
-    "be",
-    "excluded",
-    "compared",
-    "prior",
-    "film",
-]
+SPOKEN = (
+    "the heart is enlarged and there is a small effusion at left base with hazy opacity near right hilum "
+    "vessels appear full no pneumothorax seen bones intact tube tip lies above carina lines unchanged apex "
+    "clear costophrenic angle blunted atelectasis likely consolidation cannot be excluded compared prior film"
+)
+WORDS = SPOKEN.split()
 
 
 def text_of(rng: random.Random, n: int) -> str:
