@@ -1,5 +1,6 @@
 """Spans: a text cut into pieces, each coloured by what the teachers together say of its claim."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -24,6 +25,9 @@ class Slot:
     votes: Mapping[str, str] = field(default_factory=dict)
     """Teacher -> its vote."""
 
+
+_HIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters but for tab and line ends, and lone surrogates."""
 
 Slots = Mapping[tuple[str, str], Slot]
 
@@ -112,13 +116,7 @@ def shortened(found: Sequence[Piece], longest: int = LONGEST) -> tuple[list[Piec
 
 def displayable(text: str) -> str:
     """``text`` with what no page can show replaced by U+FFFD; its length stays."""
-    return "".join(
-        char
-        if char in "\n\r\t"
-        or not (ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or 0xD800 <= ord(char) < 0xE000)
-        else "\ufffd"
-        for char in text
-    )
+    return _HIDDEN.sub("\ufffd", text)
 
 
 def _tip(claim: Claim, slot: Slot) -> str:
