@@ -20,7 +20,7 @@ REPORT_POLICY = (
 """The report is one self-contained page: in a sandbox it has no origin, and reaches nothing here."""
 HEADERS = {
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with less, browsers do not say where a form came from
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
