@@ -106,7 +106,10 @@ def test_demo_runs_the_shipped_recipe_and_shows_the_table(world, monkeypatch, na
     result = call(*words, "--runs", world.runs)
     assert result.exit_code == 0, result.output
     assert "0.612" in result.stdout
-    assert result.stdout.splitlines()[-1] == f"Report: {world.folder.stage('report') / 'report.html'}"
+    assert result.stdout.splitlines()[-2:] == [
+        f"Report: {world.folder.stage('report') / 'report.html'}",
+        f"Every case in a browser: driftbound view {world.folder.root}",
+    ]
 
 
 # ---- what is wrong ----------------------------------------------------------------------------

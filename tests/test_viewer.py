@@ -2,9 +2,13 @@
 
 import json
 import math
+import shutil
+import socket
+import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from types import SimpleNamespace
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +16,8 @@ import pytest
 from starlette.testclient import TestClient
 from test_report import HEADLINE, HOSTILE, TEACHERS, Field, run  # noqa: F401
 
-from driftbound.errors import StoreError
+from driftbound import viewing
+from driftbound.errors import ConfigError, StoreError
 from driftbound.records import Group, Negative, Status, Trajectory
 from driftbound.report.spans import Piece
 from driftbound.store.manifest import Manifest
@@ -108,8 +113,6 @@ def test_order_puts_what_has_no_number_last(opened, monkeypatch):
 
 def test_filters_survive_a_query_string():
     given = Filters(q="a & b=c", finding="Pleural Effusion", most="0.5")
-    from urllib.parse import parse_qsl
-
     assert Filters.of(dict(parse_qsl(given.query(page=3)))) == given
     assert Filters.of({"sort": "x" * 1000, "other": "y"}).sort == "x" * 200
 
@@ -288,8 +291,6 @@ def test_a_very_long_text_is_shortened_and_can_be_had_whole(opened, client):
     long = "No edema. <b>" * 8000
     with closing(opened.connect()) as db:
         path = db.execute("PRAGMA database_list").fetchone()[2]
-    import sqlite3
-
     with closing(sqlite3.connect(path)) as db:
         db.execute("UPDATE trajectories SET text = ? WHERE case_id = 'c3' AND teacher = 'beta'", (long,))
         db.commit()
@@ -349,8 +350,6 @@ def test_an_image_is_its_bytes(client, opened):
 @pytest.mark.parametrize("place", ["../secret.png", "/etc/hostname", "images/link.png"])
 def test_no_image_outside_the_run_is_served(opened, place):
     """Neither by a path in the table of cases nor by a link that lies in the run."""
-    from dataclasses import replace
-
     (opened.root.parent / "secret.png").write_bytes(b"\x89PNG secret")
     (opened.root / "images" / "link.png").symlink_to(opened.root.parent / "secret.png")
     first, *others = read_cases(opened.folder.cases)
@@ -415,8 +414,6 @@ def test_a_table_that_breaks_meanwhile_is_one_line_and_no_traceback(client, open
     "gone", [(), ("2-measure",), ("2-measure", "4-synthesize", "6-evaluate"), ("1-collect",)]
 )
 def test_half_finished_runs_open(opened, gone):
-    import shutil
-
     for name in gone:
         shutil.rmtree(opened.root / name)
     client = TestClient(
@@ -462,3 +459,68 @@ def test_the_other_run_stands_beside(opened):
     assert "0 cases differ" in client.get("/compare").text
     assert f"The same in {opened.root.name}" in client.get("/case?id=c1").text
     assert client.get("/compare?" + urlencode({"who": "nobody", "page": "999"})).status_code == 200
+
+
+# ---- the command -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def phantom_run(opened):
+    """The same run, its folder saying that it is of phantoms."""
+    Manifest.of("cases", config={"domain": {"name": "phantom"}}, inputs={}, seed=5).write(opened.root)
+    config = {"domain": {"name": "phantom"}, "teachers": [{"name": name} for name in TEACHERS]}
+    Manifest.of("measure", config=config, inputs={}, seed=5).write(opened.folder.stage("measure"))
+    return opened.root
+
+
+def test_a_run_says_itself_which_field_it_is_of(phantom_run):
+    opened, domain = viewing.open_run(phantom_run)
+    assert (domain.name, len(opened)) == ("phantom", 4)
+    assert opened.headline == domain.headline
+
+
+def test_what_is_no_run_is_one_line(tmp_path, phantom_run):
+    for path in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(StoreError, match=r"no run of driftbound lies there\. Name a run folder"):
+            viewing.open_run(path)
+    (phantom_run / "cases.parquet").write_bytes(b"nonsense")
+    with pytest.raises(StoreError, match="not a readable Parquet file"):
+        viewing.open_run(phantom_run)
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """What would be served; nothing is."""
+    given = []
+    monkeypatch.setattr(viewing, "serve", lambda site, host, port, started: given.append((site, host, port)))
+    return given
+
+
+def test_it_listens_here_alone_unless_it_is_told_otherwise(phantom_run, served, capsys):
+    viewing.view(phantom_run, beside=phantom_run, host="127.0.0.1", port=0, browser=False)
+    site, host, port = served[0]
+    assert host == "127.0.0.1"
+    assert f"127.0.0.1:{port}" in site.hosts
+    assert site.other is not None
+    viewing.view(phantom_run, beside=None, host="0.0.0.0", port=0, browser=False)
+    assert "anybody who can reach 0.0.0.0" in capsys.readouterr().err
+
+
+def test_credentialed_runs_are_for_this_machine_alone(phantom_run, served):
+    manifest = Manifest.read(phantom_run)
+    replace(manifest, sensitivity="credentialed").write(phantom_run)
+    with pytest.raises(ConfigError, match=r"holds credentialed data\. Leave --host out"):
+        viewing.view(phantom_run, beside=None, host="0.0.0.0", port=0, browser=False)
+    viewing.view(phantom_run, beside=None, host="localhost", port=0, browser=False)
+    assert len(served) == 1
+
+
+def test_a_port_that_is_taken_is_told(phantom_run, served):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"--port {port}: is taken"):
+            viewing.view(phantom_run, beside=None, host="127.0.0.1", port=port, browser=False)
+    with pytest.raises(ConfigError, match="cannot be listened at"):
+        viewing.view(phantom_run, beside=None, host="no.such.host.invalid", port=0, browser=False)

@@ -131,6 +131,7 @@ def demo(
     folder = pipeline.run(recipe, runs, force=force)
     looking.show_table(folder.root)
     typer.echo(f"Report: {folder.stage('report') / 'report.html'}")
+    typer.echo(f"Every case in a browser: driftbound view {folder.root}")
 
 
 def _run_stage(verb: str, recipe: Path, runs: Path, name: str, force: bool) -> None:
