@@ -207,7 +207,7 @@ def _in_order(said: Sequence[Said]) -> list[int]:
 
 
 def _same(one: Said, other: Said) -> bool:
-    return one.places == other.places
+    return one.places == other.places and len(one.places) == 1
 
 
 def _key(said: Said) -> list[str]:
