@@ -1,51 +1,34 @@
 """Claims: what a report or a rationale asserts of the 14 findings (docs/chest-xray-claims.md)."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from driftbound.domains.chest_xray.clauses import VERBS, clauses
+from driftbound.domains.chest_xray.cues import ABSENT, PRESENT, UNCERTAIN, Cue, cues_of, silenced
+from driftbound.domains.chest_xray.explained import explained
 from driftbound.domains.chest_xray.mentions import DENIED, DEVICES, SIGN, Mention, mentions_of
-from driftbound.domains.chest_xray.modifiers import (
-    ATTRIBUTES,
-    Modifier,
-    modifiers_of,
-    shared_out,
-    values_of,
-)
-from driftbound.domains.chest_xray.passages import Passage, Token, passages
-from driftbound.domains.chest_xray.scopes import (
-    ABSENT,
-    PRESENT,
-    UNCERTAIN,
-    Cue,
-    Ruling,
-    cues_of,
-    headings_lexicon,
-    rulings,
-    silenced,
-)
+from driftbound.domains.chest_xray.modifiers import ATTRIBUTES, Modifier, modifiers_of, shared_out
+from driftbound.domains.chest_xray.passages import passages
+from driftbound.domains.chest_xray.places import Values, told
+from driftbound.domains.chest_xray.readings import Reading, readings
+from driftbound.domains.chest_xray.scopes import Ruling, Sentence, rulings
 from driftbound.records import Claim, Polarity
 
 NO_FINDING = "No Finding"
-_YES = frozenset(
-    {"yes", "present", "seen", "noted", "evident", "visible", "identified", "positive", "confirmed",
-     "observed", "there", "visualized", "detected", "demonstrated", "suggested", "likely", "possible"}
-)  # fmt: skip
-"""Words by which a sentence without a finding speaks of its heading's."""
-_SIDE_HEADINGS = re.compile(r"\b(left|right|bilateral|both)\b")
+_WITHOUT_PLACE = frozenset({"Cardiomegaly", "Enlarged Cardiomediastinum", NO_FINDING})
+_WITHOUT_ZONE = frozenset({"Fracture", DEVICES})
+_NOT_SUBTLE = frozenset({"Fracture", "Lung Lesion"})
+"""Of these "subtle" says how they show, not how large they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """One claim before it has its place in the text."""
+    """What is said of one mention."""
 
     mention: Mention
     value: str
-    first: int
-    last: int
-    unchanged: bool
-    modifiers: Sequence[Modifier]
-    echo: bool
+    ruling: Ruling
+    told: Sequence[Values]
 
 
 def claims(text: str) -> list[Claim]:
@@ -54,143 +37,132 @@ def claims(text: str) -> list[Claim]:
     >>> [(c.finding, c.attribute, c.value) for c in claims("Small left pleural effusion. No edema.")][:2]
     [('Pleural Effusion', 'presence', 'present'), ('Pleural Effusion', 'side', 'left')]
     """
-    found: list[Claim] = []
-    for passage in passages(text):
-        found += _of(passage)
-    return found
+    return [claim for reading in readings(passages(text)) for claim in _of(reading)]
 
 
-def _of(passage: Passage) -> list[Claim]:
-    tokens, mentions = _with_heading(passage)
-    if not mentions or passage.asks or _is_silent(passage):
-        return []
-    words = [token.word for token in tokens]
+def _of(reading: Reading) -> Iterator[Claim]:
+    words = [token.word for token in reading.tokens]
     cues = cues_of(words)
     quiet = silenced(words, cues)
-    mentions = [mention for mention in mentions if not quiet[mention.start]]
-    cued = {n for cue in cues for n in range(cue.start, cue.end)}
-    modifiers = [each for each in modifiers_of(words, quiet) if each.start not in cued]
-    modifiers += [
-        Modifier("course", "stable", cue.start, cue.end)
-        for cue in cues
-        if cue.has("stable") and not cue.ahead() and not quiet[cue.start]
-    ]
-    echo = any(cue.has("echo") for cue in cues)
-    said = _judged(tokens, mentions, cues, modifiers, echo)
-    lent = _lent_side(passage)
-    return [claim for one in said for claim in _claims(one, tokens, passage.number, lent)]
-
-
-def _with_heading(passage: Passage) -> tuple[list[Token], list[Mention]]:
-    """The words that are read and their mentions: the heading's too where the sentence names none itself."""
-    tokens = passage.tokens
-    mentions = mentions_of([token.word for token in tokens])
-    if mentions:
-        return tokens, mentions
-    for heading in (passage.heading, passage.above):
-        words = [*heading, *tokens]
-        whole = mentions_of([token.word for token in words])
-        if not whole:
-            continue
-        speaks = {token.word for token in tokens}
-        plain = [mention for mention in whole if mention.end <= len(heading)]
-        if not plain:
-            return words, whole
-        own = [token.word for token in tokens]
-        cued = any(cue.ahead() or cue.back() for cue in cues_of(own))
-        if cued or not _YES.isdisjoint(speaks) or modifiers_of(own, [False] * len(own)):
-            return words, whole
-        return tokens, []
-    return tokens, []
-
-
-def _is_silent(passage: Passage) -> bool:
-    """Whether it stands under a heading that claims nothing."""
-    heading = passage.heading or passage.above
-    return bool(heading) and bool(headings_lexicon().at([token.word for token in heading], 0)[1])
+    mentions = [mention for mention in reading.mentions if not quiet[mention.start]]
+    if not mentions:
+        return
+    echo = any("echo" in cue.values for cue in cues)
+    for said in _judged(words, mentions, cues, quiet, reading):
+        yield from _claims(said, reading, echo)
 
 
 def _judged(
-    tokens: Sequence[Token],
+    words: Sequence[str],
     mentions: Sequence[Mention],
     cues: Sequence[Cue],
-    modifiers: Sequence[Modifier],
-    echo: bool,
-) -> list[_Said]:
+    quiet: Sequence[bool],
+    reading: Reading,
+) -> Iterator[_Said]:
     places = sorted({(mention.start, mention.end) for mention in mentions})
-    modifying = [False] * len(tokens)
+    verbal = [not VERBS.isdisjoint(words[start:end]) for start, end in places]
+    clause = clauses(words, places, cues)
+    modifiers = _modifiers(words, cues, quiet)
+    modifying = [False] * len(words)
     for modifier in modifiers:
         modifying[modifier.start : modifier.end] = [True] * (modifier.end - modifier.start)
-    ruled = dict(zip(places, rulings(tokens, places, cues, modifying), strict=True))
-    shared = dict(zip(places, shared_out([t.word for t in tokens], places, modifiers), strict=True))
-    found = []
-    for mention in mentions:
-        place = (mention.start, mention.end)
-        value = _value(mention, ruled[place])
+    sentence = Sentence(words, places, verbal, cues, clause, modifying)
+    at = {place: n for n, place in enumerate(places)}
+    ruled = rulings(sentence)
+    shared = shared_out(words, places, modifiers, clause, cues)
+    numbers = [at[mention.start, mention.end] for mention in mentions]
+    own = [list(shared[n]) for n in numbers]
+    explained(words, mentions, [ruled[n] for n in numbers], own)
+    for mention, n, mine in zip(mentions, numbers, own, strict=True):
+        value = _value(mention, ruled[n], cues, reading)
         if value:
-            ruling = ruled[place]
-            own = shared[place]
-            found.append(_Said(mention, value, ruling.start, ruling.end, ruling.unchanged, own, echo))
-    return found
+            yield _Said(mention, value, ruled[n], told(words, _fitting(words, mention, mine), places[n]))
 
 
-def _value(mention: Mention, ruling: Ruling) -> str:
+def _modifiers(words: Sequence[str], cues: Sequence[Cue], quiet: Sequence[bool]) -> list[Modifier]:
+    """The modifiers of a sentence: not those inside a cue; and denials of a change, which are a course."""
+    cued = {n for cue in cues for n in range(cue.start, cue.end) if cue.ahead or cue.back or cue.values}
+    found = [each for each in modifiers_of(words) if each.start not in cued and not quiet[each.start]]
+    return found + [
+        Modifier("course", "stable", cue.start, cue.end)
+        for cue in cues
+        if "stable" in cue.values and not cue.ahead and not quiet[cue.start]
+    ]
+
+
+def _fitting(words: Sequence[str], mention: Mention, own: Sequence[Modifier]) -> list[Modifier]:
+    """The modifiers that can be said of such a finding."""
+    barred: set[str] = set()
+    if mention.finding in _WITHOUT_PLACE:
+        barred = {"side", "zone"}
+    elif mention.finding in _WITHOUT_ZONE:
+        barred = {"zone"} | ({"severity"} if mention.finding == DEVICES else set())
+    subtle = mention.finding in _NOT_SUBTLE
+    return [
+        each
+        for each in own
+        if each.attribute not in barred and not (subtle and words[each.start] == "subtle")
+    ]
+
+
+def _value(mention: Mention, ruling: Ruling, cues: Sequence[Cue], reading: Reading) -> str:
     """What a mention claims; empty: nothing."""
+    value = ruling.value
+    if mention.end <= reading.of_heading and value == PRESENT and ruling.start == mention.start:
+        free = (cue.ahead for cue in cues if cue.start >= reading.of_heading)
+        value = next((said for said in free if said in (ABSENT, UNCERTAIN)), value)
+    if value == PRESENT and reading.possible:
+        value = UNCERTAIN
     if mention.kind == DENIED:
-        if ruling.value != ABSENT:
+        if value != ABSENT:
             return ""
         return PRESENT if mention.finding == NO_FINDING else ABSENT
-    if mention.finding == NO_FINDING:
-        return ruling.value if ruling.value != ABSENT else ""
     if mention.value:
         return mention.value
-    if mention.kind == SIGN and ruling.value == PRESENT:
+    if value == PRESENT and any(
+        cue.ahead == UNCERTAIN and mention.start < cue.start and cue.end <= mention.end for cue in cues
+    ):
         return UNCERTAIN
-    return ruling.value
+    if mention.kind == SIGN and value == PRESENT:
+        return UNCERTAIN
+    return value
 
 
-def _claims(said: _Said, tokens: Sequence[Token], number: int, lent: str) -> list[Claim]:
-    """The claim of presence and, unless it is absent, those of side, zone, severity, course and device."""
-    mention = said.mention
-    start, end = tokens[said.first].start, tokens[said.last - 1].end
+def _claims(said: _Said, reading: Reading, echo: bool) -> Iterator[Claim]:
+    """The claim of presence and, unless it is absent, those of side, zone, severity, course and device; once
+    for each place."""
+    mention, tokens = said.mention, reading.tokens
+    start, end = tokens[said.ruling.start].start, tokens[said.ruling.end - 1].end
+    place = tokens[mention.start].start, tokens[mention.end - 1].end
 
-    def claim(attribute: str, value: str, low: int, high: int, polarity: Polarity) -> Claim:
+    def claim(attribute: str, value: str, span: tuple[int, int], polarity: Polarity) -> Claim:
         return Claim(
             finding=mention.finding,
             attribute=attribute,
             value=value,
             polarity=polarity,
-            start=low,
-            end=high,
-            step=number,
-            echo=said.echo,
+            start=span[0],
+            end=span[1],
+            step=reading.number,
+            echo=echo,
         )
 
-    made = [claim("presence", said.value, start, end, Polarity(said.value))]
-    if said.value == ABSENT or mention.finding == NO_FINDING:
-        return made
-    place = (mention.start, mention.end)
-    for attribute in ATTRIBUTES:
-        values = values_of(said.modifiers, attribute, place)
-        if attribute == "side" and not values and lent:
-            made.append(claim("side", lent, tokens[mention.start].start, end, Polarity.PRESENT))
-        if attribute == "course" and said.unchanged:
-            values = ["stable"]
-        for value in values:
-            words = next((m for m in said.modifiers if (m.attribute, m.value) == (attribute, value)), None)
-            low, high = (words.start, words.end) if words else place
-            span = tokens[low].start, tokens[high - 1].end
-            made.append(claim(attribute, value, *span, Polarity.PRESENT))
-    if mention.finding == DEVICES and mention.device:
-        span = tokens[mention.start].start, tokens[mention.end - 1].end
-        made.append(claim("device", mention.device, *span, Polarity.PRESENT))
-    return made
-
-
-def _lent_side(passage: Passage) -> str:
-    """The side that a heading lends to what stands under it; empty: none."""
-    for heading in (passage.heading, passage.above):
-        found = _SIDE_HEADINGS.search(" ".join(token.word for token in heading))
-        if found:
-            return {"left": "left", "right": "right"}.get(found.group(1), "both")
-    return ""
+    bare = said.value == ABSENT or mention.finding == NO_FINDING
+    for values in said.told[:1] if bare else said.told:
+        yield claim("presence", said.value, (start, end), Polarity(said.value))
+        if bare:
+            continue
+        lent = {} if mention.finding in _WITHOUT_PLACE else dict(reading.lent)
+        if "side" in values or "zone" in values or mention.finding in _WITHOUT_ZONE:
+            lent.pop("zone", None)
+        for attribute in ATTRIBUTES:
+            modifier = values.get(attribute)
+            if attribute == "course" and said.ruling.unchanged:
+                yield claim("course", "stable", (start, end), Polarity.PRESENT)
+            elif modifier is not None:
+                span = tokens[modifier.start].start, tokens[modifier.end - 1].end
+                yield claim(attribute, modifier.value, span, Polarity.PRESENT)
+            elif attribute in lent:
+                yield claim(attribute, lent[attribute], place, Polarity.PRESENT)
+        if mention.device:
+            yield claim("device", mention.device, place, Polarity.PRESENT)

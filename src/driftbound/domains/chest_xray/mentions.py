@@ -8,7 +8,8 @@ from driftbound.domains.chest_xray.findings import FINDINGS
 from driftbound.domains.chest_xray.phrases import Phrases, lexicon
 
 DEVICES = "Support Devices"
-NAME, SIGN, DENIED, NOT = "name", "sign", "denied", "not"
+NAME, SIGN, DENIED, NOT, DOUBTFUL = "name", "sign", "denied", "not", "doubtful"
+_HALF = 0.5
 _NEAR = 9
 """So many words behind a part of the chest may stand before what it is called."""
 _FILLERS = frozenset(
@@ -16,11 +17,19 @@ _FILLERS = frozenset(
      "there", "has", "have", "been", "mildly", "moderately", "markedly", "severely", "slightly", "grossly",
      "borderline", "within", "otherwise", "also", "now", "again", "mild", "moderate", "contour", "contours",
      "configuration", "caliber", "overall", "both", "left", "right", "lateral", "bilaterally", "visualized",
-     "to", "be", "may", "might", "probably", "not", "no", "longer", "minimally", "stable", "unchanged",
-     "hilar", "hila", "silhouette", "silhouettes", "well", "expanded", "inflated", "aerated",
-     ":", "sharp", "clear", "as", "seen", "for", "age", "somewhat", "at", "an", "a", "of", "on"}
+     "to", "be", "may", "might", "could", "can", "probably", "possibly", "not", "no", "longer", "minimally",
+     "stable", "unchanged", "hilar", "hila", "silhouette", "silhouettes", "well", "expanded", "inflated",
+     "aerated", ":", "sharp", "clear", "as", "seen", "for", "age", "somewhat", "at", "an", "a", "of", "on",
+     "look", "looks", "seem", "seems", "clearly", "it", "they", "which", "shape", "hyperinflated",
+     "hyperexpanded", "hypoinflated", "low", "relatively", "completely", "entirely", "bilateral", "all",
+     "likely", "perhaps", "suspected", "upper", "does", "do", "dash", "definitely", "appearance", "position",
+     "midline", "shows", "show", "demonstrates", "demonstrate", "reveals", "any", "significant", "acute",
+     "evidence", "sign", "signs", "portable", "ap", "technique", "given", "allowing", "symmetric", "aorta",
+     "aortic", "hilum", "trachea", "diaphragm", "normally", "symmetrically", "fully", "adequately", "free"}
 )  # fmt: skip
 """What may stand between a part of the chest and what it is called."""
+_NO = frozenset({"not", "no", "isn't", "aren't", "wasn't", "without", "nor", "neither", "never"})
+_STOP = frozenset({"(", "but"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,7 @@ def names_lexicon() -> Phrases[tuple[str, str, str]]:
             raise KeyError(finding)
         for key, phrases in table.items():
             if finding == DEVICES:
-                kind, device = (NOT, "") if key == NOT else (NAME, key)
+                kind, device = (NOT, "") if key == NOT else (NAME, "" if key == "any" else key)
             else:
                 kind, device = {"names": NAME, "signs": SIGN}.get(key, key), ""
             made.add_all(phrases, (finding, kind, device))
@@ -68,6 +77,7 @@ def _parts() -> tuple[Phrases[_Part], list[Phrases[tuple[str, str]]]]:
         names.add_all(part["names"], _Part(number))
         words = Phrases[tuple[str, str]]()
         words.add_all(part["is_normal"], ("", "normal"))
+        words.add_all(part.get("doubtful", ()), ("", DOUBTFUL))
         for key, kind in (("abnormal", NAME), ("signs", SIGN)):
             for finding, phrases in part.get(key, {}).items():
                 words.add_all(phrases, (finding, kind))
@@ -81,11 +91,10 @@ def mentions_of(words: Sequence[str]) -> list[Mention]:
     taken = [False] * len(words)
     for start, end, meanings in names_lexicon().all(words):
         taken[start:end] = [True] * (end - start)
-        blocked = any(kind == NOT for _, kind, _ in meanings)
-        for finding, kind, device in () if blocked else meanings:
-            named.append(Mention(finding, start, end, kind, device))
-    parts = list(_called(words, taken))
-    return sorted([*named, *parts], key=lambda mention: (mention.start, mention.end))
+        if not any(kind == NOT for _, kind, _ in meanings):
+            named += [Mention(finding, start, end, kind, device) for finding, kind, device in meanings]
+    found = [*named, *_called(words, taken), *ratios(words)]
+    return sorted(found, key=lambda mention: (mention.start, mention.end))
 
 
 def _called(words: Sequence[str], taken: Sequence[bool]) -> Iterator[Mention]:
@@ -95,21 +104,20 @@ def _called(words: Sequence[str], taken: Sequence[bool]) -> Iterator[Mention]:
     for start, end, found in names.all(words):
         if any(taken[start:end]):
             continue
-        part, phrases = table[found[0].number], called[found[0].number]
-        place = _said(words, start, end, phrases, taken)
-        if place is None:
-            continue
-        low, high, meanings, denied = place
-        behind = words[high] if high < len(words) else ""
-        if behind and behind in part.get("unless", ()):
-            continue
-        for finding, kind in meanings:
-            if kind == "normal":
-                if not denied:
-                    for each in part["normal"]:
-                        yield Mention(each, low, high, NAME, value="absent")
-            else:
-                yield Mention(finding, low, high, kind, value="absent" if denied else "")
+        for number in (each.number for each in found):
+            place = _said(words, start, end, called[number], taken)
+            if place is None:
+                continue
+            low, high, meanings, denied = place
+            if high < len(words) and words[high] in table[number].get("unless", ()):
+                continue
+            for finding, kind in meanings:
+                if kind in ("normal", DOUBTFUL):
+                    value = "absent" if kind == "normal" else "uncertain"
+                    for each in table[number]["normal"] if not denied else ():
+                        yield Mention(each, low, high, NAME, value=value)
+                else:
+                    yield Mention(finding, low, high, kind, value="absent" if denied else "")
 
 
 def _said(
@@ -122,20 +130,21 @@ def _said(
     """The first word behind a part (or right before it) that it may be called: from, to, meanings, denied."""
     for back in (1, 2, 3):
         at = start - back
-        if at < 0 or taken[at] or words[at] in (",", ";", "is", "are"):
+        if at < 0 or taken[at] or words[at] in (",", "is", "are", "and", "with"):
             break
         stop, meanings = phrases.at(words, at)
         if meanings and stop <= start:
             return at, end, meanings, at > 0 and words[at - 1] in ("not", "no")
-    denied = False
+    denied = start > 0 and words[start - 1] in ("no", "neither")
     at = end
     while at < min(len(words), end + _NEAR):
-        if taken[at] or words[at] in (";", "(", "but"):
-            return None
+        if taken[at] or words[at] in _STOP:
+            stop, meanings = phrases.at(words, at)
+            return (start, stop, meanings, denied) if meanings and words[at] == "but" else None
         stop, meanings = phrases.at(words, at)
         if meanings:
             return start, stop, meanings, denied
-        if words[at] in ("not", "no", "isn't", "aren't", "wasn't", "without", "nor", "neither"):
+        if words[at] in _NO:
             denied = True
         elif words[at] not in _FILLERS and not _is_part(words, at):
             return None
@@ -146,3 +155,21 @@ def _said(
 def _is_part(words: Sequence[str], at: int) -> bool:
     """Whether a word belongs to the name of another part ("heart and mediastinum are normal")."""
     return any(_parts()[0].at(words, n)[0] > at for n in range(max(0, at - 2), at + 1))
+
+
+def ratios(words: Sequence[str]) -> Iterator[Mention]:
+    """What a cardiothoracic ratio says: above a half is Cardiomegaly."""
+    for at, word in enumerate(words):
+        if word not in ("cardiothoracic", "ctr"):
+            continue
+        for n in range(at + 1, min(len(words), at + 9)):
+            if words[n][0].isdigit():
+                ratio = float(words[n]) / (100 if float(words[n]) > 1 else 1)
+                between = words[at:n]
+                less = not {"below", "less", "under", "not"}.isdisjoint(between)
+                more = not {"above", "greater", "over", "exceeds", "more", "exceeding"}.isdisjoint(between)
+                large = not less and (more or ratio > _HALF)
+                yield Mention("Cardiomegaly", at, n + 1, NAME, value="" if large else "absent")
+                break
+            if words[n] in (",", "and", "but"):
+                break

@@ -1,22 +1,23 @@
-"""Modifiers: side, zone, severity and course, and to which mention of a sentence each belongs."""
+"""Modifiers: words that say side, zone, severity or course, and to which mention of a sentence each belongs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
+from driftbound.domains.chest_xray.clauses import BEING, VERBS
+from driftbound.domains.chest_xray.cues import Cue
 from driftbound.domains.chest_xray.phrases import Phrases, lexicon
-from driftbound.domains.chest_xray.scopes import VERBS
 
 ATTRIBUTES = ("side", "zone", "severity", "course")
-_DEGREES = ("mild", "moderate", "severe")
-_JOINERS = frozenset({"and", "or", ",", "versus", "vs", "nor", ";", "with", "without", "(", ")"})
+_JOINERS = frozenset({"and", "or", ",", "versus", "vs", "nor", "with", "without", "(", ")", "dash", ":"})
 _PREPOSITIONS = frozenset(
-    {"in", "at", "on", "within", "of", "along", "overlying", "involving", "over", "throughout"}
+    {"in", "at", "on", "within", "of", "along", "overlying", "involving", "over", "throughout", "to"}
 )
+_LIGHT = frozenset({"and", "or", ",", "versus", "vs", "a", "an", "the", "possible", "probable", "also"})
+"""What may stand between the members of a list that share what is said of the first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Modifier:
+class Modifier(NamedTuple):
     """A word, or some, that say one value of an attribute."""
 
     attribute: str
@@ -38,104 +39,111 @@ def modifiers_lexicon() -> tuple[Phrases[tuple[str, str]], ...]:
     return tuple(made)
 
 
-def modifiers_of(words: Sequence[str], quiet: Sequence[bool]) -> list[Modifier]:
+def modifiers_of(words: Sequence[str]) -> list[Modifier]:
     """The modifiers of a sentence."""
     found = []
     for phrases in modifiers_lexicon():
         for start, end, meanings in phrases.all(words):
-            if any(value == "" for _, value in meanings) or quiet[start]:
-                continue
-            found += [Modifier(attribute, value, start, end) for attribute, value in meanings]
+            if all(value for _, value in meanings):
+                found += [Modifier(attribute, value, start, end) for attribute, value in meanings]
     return sorted(found, key=lambda each: each.start)
 
 
 def shared_out(
-    words: Sequence[str], mentions: Sequence[tuple[int, int]], modifiers: Sequence[Modifier]
+    words: Sequence[str],
+    places: Sequence[tuple[int, int]],
+    modifiers: Sequence[Modifier],
+    clause: Sequence[int],
+    cues: Sequence[Cue],
 ) -> list[list[Modifier]]:
-    """The modifiers of each mention, ``(start, end)`` in words and in order.
+    """The modifiers of each mention, ``(start, end)`` in words, in order and different.
 
-    Between two mentions, what stands before the last joining word (or verb) belongs to the first, the rest
-    to the second. What stands behind a list of mentions is said of all of it that have nothing of their own.
+    Between two mentions, what stands before the last joining word (or verb, or cue) belongs to the first, the
+    rest to the second. What stands behind a list of mentions is said of all of it that have nothing of their
+    own; so is a place that stands before it.
     """
-    own: list[list[Modifier]] = [[] for _ in mentions]
-    if not mentions:
-        return own
-    spans = sorted(set(mentions))
-    index = {span: [n for n, other in enumerate(mentions) if other == span] for span in spans}
+    own: list[list[Modifier]] = [[] for _ in places]
+    heads = {cue.start for cue in cues if cue.ahead and cue.ahead != "present"}
     for modifier in modifiers:
-        span = _owner(words, spans, modifier)
-        if span is not None:
-            for n in index[span]:
-                own[n].append(modifier)
-    _lend(words, spans, index, own)
+        n = _owner(words, places, modifier, clause, heads)
+        if n is not None:
+            own[n].append(modifier)
+            for other, place in enumerate(places):
+                if other != n and place[0] <= modifier.start and modifier.end <= place[1]:
+                    own[other].append(modifier)
+    for n in range(len(places) - 1, 0, -1):
+        _lend_back(words, places, own, n, clause)
+    for n in range(1, len(places)):
+        _lend_on(words, places, own, n)
     return own
 
 
-def values_of(own: Sequence[Modifier], attribute: str, span: tuple[int, int]) -> list[str]:
-    """What a mention's modifiers say of an attribute: one value, but several for zones."""
-    said = [each for each in own if each.attribute == attribute]
-    if not said:
-        return []
-    values = list(dict.fromkeys(each.value for each in said))
-    if attribute == "zone":
-        return values
-    if attribute == "side":
-        return values[:1] if len(values) == 1 else ["both"]
-    if attribute == "severity":
-        near = min(said, key=lambda each: _distance(each, span))
-        ranged = [each for each in said if abs(each.start - near.end) <= 1 or abs(near.start - each.end) <= 1]
-        return [max((each.value for each in [near, *ranged]), key=_DEGREES.index)]
-    return [min(said, key=lambda each: _distance(each, span)).value]
-
-
-def _distance(each: Modifier, span: tuple[int, int]) -> int:
-    return max(span[0] - each.end, each.start - span[1], 0)
-
-
 def _owner(
-    words: Sequence[str], spans: Sequence[tuple[int, int]], modifier: Modifier
-) -> tuple[int, int] | None:
-    before = [span for span in spans if span[0] < modifier.end and span[0] <= modifier.start]
-    after = [span for span in spans if span[0] > modifier.start]
+    words: Sequence[str],
+    places: Sequence[tuple[int, int]],
+    modifier: Modifier,
+    clause: Sequence[int],
+    heads: set[int],
+) -> int | None:
+    """The mention that a modifier belongs to."""
+    before = [n for n, (start, _) in enumerate(places) if start <= modifier.start]
+    after = [n for n, (start, _) in enumerate(places) if start > modifier.start]
     if not before or not after:
         return before[-1] if before else after[0]
     last, following = before[-1], after[0]
-    if modifier.start < last[1]:
+    if modifier.start < places[last][1]:
         return last
-    between = range(last[1], following[0])
-    joints = [n for n in between if words[n] in _JOINERS or words[n] in VERBS]
-    cut = _cut(words, joints, last[1], following[0])
+    here = clause[modifier.start]
+    with_last, with_next = (clause[places[n][0]] == here for n in (last, following))
+    if with_last != with_next:
+        return last if with_last else following
+    if not with_last:
+        return following if words[modifier.start - 1] not in ("which", "that") else last
+    cut = _cut(words, places[last][1], places[following][0], heads, modifier)
     return last if modifier.start < cut else following
 
 
-def _cut(words: Sequence[str], joints: Sequence[int], start: int, end: int) -> int:
-    """Where what belongs to the mention before ends: at the last joining word; at the first one, where a
-    preposition stands behind it and no mention's own noun phrase begins ("in the left and right lung")."""
+def _cut(words: Sequence[str], start: int, end: int, heads: set[int], modifier: Modifier) -> int:
+    """Where what belongs to the mention before ends: at the last joining word, verb or cue."""
+    joints = [n for n in range(start, end) if words[n] in _JOINERS or words[n] in VERBS or n in heads]
     if not joints:
         return end if any(word in _PREPOSITIONS for word in words[start:end]) else start
-    last = joints[-1]
-    if words[last] in VERBS and last == joints[0]:
+    if all(words[n] in BEING for n in joints):
         return end
-    return last
+    return joints[-1]
 
 
-def _lend(
+def _lend_back(
     words: Sequence[str],
-    spans: Sequence[tuple[int, int]],
-    index: dict[tuple[int, int], list[int]],
+    places: Sequence[tuple[int, int]],
     own: list[list[Modifier]],
+    n: int,
+    clause: Sequence[int],
 ) -> None:
-    """Give what stands behind a list of mentions to all of them that have no such word of their own."""
-    for number in range(len(spans) - 1, 0, -1):
-        span, left = spans[number], spans[number - 1]
-        between = words[left[1] : span[0]]
-        if not between or not any(word in ("and", "or", ",") for word in between):
-            continue
-        if any(word in VERBS or word in ("with", "without", ";", "but", "no") for word in between):
-            continue
-        if any(word in _PREPOSITIONS for word in between):
-            continue
-        behind = [each for each in own[index[span][0]] if each.start >= span[1]]
-        for n in index[left]:
-            has = {each.attribute for each in own[n]}
-            own[n] += [each for each in behind if each.attribute not in has]
+    """Give what stands behind a list of mentions to the one before, too, where it has no such word."""
+    (start, end), (first, last) = places[n], places[n - 1]
+    between = words[last:start]
+    if clause[last - 1] != clause[start] or not {"and", "or", ","} & set(between):
+        return
+    if any(word in VERBS or word in ("with", "without", "but", "no") for word in between):
+        return
+    if any(word in _PREPOSITIONS for word in between) or any(word in VERBS for word in words[first:last]):
+        return
+    has = {each.attribute for each in own[n - 1]}
+    own[n - 1] += [each for each in own[n] if each.start >= end and each.attribute not in has]
+
+
+def _lend_on(
+    words: Sequence[str], places: Sequence[tuple[int, int]], own: list[list[Modifier]], n: int
+) -> None:
+    """Give the side and the zone of a mention to the next of its list, where that has no place of its own."""
+    (start, _), (first, last) = places[n], places[n - 1]
+    between = words[last:start]
+    if any(each.attribute in ("side", "zone") for each in own[n]) or not between:
+        return
+    placed = [each for each in own[n - 1] if each.attribute in ("side", "zone")]
+    fronted = [each for each in placed if any(word in VERBS for word in words[each.end : first])]
+    if set(between) <= _LIGHT:
+        own[n] += [each for each in placed if each.end <= last]
+    elif fronted and "and" in between and not any(word in VERBS or word in _PREPOSITIONS for word in between):
+        own[n] += fronted
