@@ -81,7 +81,7 @@ def _judged(
 
 def _modifiers(words: Sequence[str], cues: Sequence[Cue], quiet: Sequence[bool]) -> list[Modifier]:
     """The modifiers of a sentence: not those inside a cue; and denials of a change, which are a course."""
-    cued = {n for cue in cues for n in range(cue.start, cue.end) if cue.ahead or cue.back or cue.values}
+    cued = {n for cue in cues for n in range(cue.start, cue.end) if "affirmed" not in cue.values}
     found = [each for each in modifiers_of(words) if each.start not in cued and not quiet[each.start]]
     return found + [
         Modifier("course", "stable", cue.start, cue.end)
@@ -97,6 +97,8 @@ def _fitting(words: Sequence[str], mention: Mention, own: Sequence[Modifier]) ->
         barred = {"side", "zone"}
     elif mention.finding in _WITHOUT_ZONE:
         barred = {"zone"} | ({"severity"} if mention.finding == DEVICES else set())
+    elif mention.kind == SIGN and mention.finding == "Atelectasis":
+        barred = {"severity"}  # how far a hemidiaphragm is raised
     subtle = mention.finding in _NOT_SUBTLE
     return [
         each

@@ -21,6 +21,7 @@ BEING = frozenset(
 _DETERMINERS = frozenset(
     {"the", "a", "an", "this", "that", "there", "it", "its", "i", "we", "these", "they", "one", "both", "no"}
 )
+_RELATIVE = frozenset({"that", "which", "who"})
 _EITHER = frozenset({"or", "nor", "versus", "vs"})
 
 
@@ -40,7 +41,7 @@ def clauses(
             word in (",", "and")
             and at not in taken
             and begin < at < len(words) - 1
-            and any(n in starts for n in range(begin, at))
+            and (any(n in starts for n in range(begin, at)) or not VERBS.isdisjoint(words[begin:at]))
             and _begins(words, at, begin, breaks, denials)
         ):
             number, begin = number + 1, at
@@ -58,7 +59,9 @@ def _begins(
     limit = next((n for n in range(first, len(words)) if words[n] == "," or n in breaks), len(words))
     if first >= limit or words[first] in _EITHER or words[first] in VERBS:
         return False
-    verb = next((n for n in range(first, limit) if words[n] in VERBS), None)
+    verb = next(
+        (n for n in range(first, limit) if words[n] in VERBS and words[n - 1] not in _RELATIVE), None
+    )
     if verb is None:
         return False
     if not VERBS.isdisjoint(words[begin:at]):

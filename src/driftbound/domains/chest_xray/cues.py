@@ -49,11 +49,14 @@ def cues_lexicon() -> Phrases[Role]:
     for value in _GOVERNS:
         for place in ("before", "after"):
             made.add_all(table[value].get(place, ()), Role(value, place == "after"))
-    made.add_all(table[UNCERTAIN]["lists"], Role(UNCERTAIN, lists=True, explains=False))
+    made.add_all(table[UNCERTAIN]["lists"], Role(UNCERTAIN, lists=True))
     made.add_all(table[UNCERTAIN]["compared"], Role(UNCERTAIN, explains=False))
     made.add_all(table["stable"], Role("stable"))
     made.add_all(table["ends"], Role("ends"))
     made.add_all(table["parts"], Role("parts"))
+    for cue in table["affirmed"]:
+        made.add(cue, Role(PRESENT, behind=True))
+        made.add(cue, Role("affirmed"))
     for value in ("sentence", "from", "aside", "echo"):
         made.add_all(table["nothing"][value], Role(value))
     return made

@@ -1,6 +1,6 @@
 """Explained: what explains an opacity lies where the opacity lies, and so takes its side and its zone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from driftbound.domains.chest_xray.mentions import SIGN, Mention
 from driftbound.domains.chest_xray.modifiers import Modifier
@@ -21,27 +21,35 @@ def explained(
     own: list[list[Modifier]],
 ) -> None:
     """Add the place of what a mention explains to its modifiers in ``own``, where it has none itself."""
+    sources: dict[int, int] = {}
     for n, mention in enumerate(mentions):
         if mention.finding in _PLACELESS or any(each.attribute in _PLACE for each in own[n]):
             continue
-        source = _source(words, mentions, ruled, n)
+        source = _source(words, mentions, ruled, n, sources)
         if source is not None:
+            sources[n] = source
             own[n] += [each for each in own[source] if each.attribute in _PLACE]
 
 
 def _source(
-    words: Sequence[str], mentions: Sequence[Mention], ruled: Sequence[Ruling], n: int
+    words: Sequence[str],
+    mentions: Sequence[Mention],
+    ruled: Sequence[Ruling],
+    n: int,
+    sources: Mapping[int, int],
 ) -> int | None:
     """The mention that this one explains, or belongs to."""
     mention, ruling = mentions[n], ruled[n]
     start = ruling.explains if 0 <= ruling.explains < mention.start else mention.start
-    before = [m for m in range(n) if mentions[m].end <= start]
+    before = [m for m in range(n) if mentions[m].end <= start and mentions[m].finding not in _PLACELESS]
     if not before:
         return None
     last = before[-1]
     between = set(words[mentions[last].end : mention.start])
     if _SAME_PLACE & between and "with" in between:
         return last
+    if ruling.explains >= 0 and last in sources:
+        return sources[last]
     if mentions[last].finding not in _SOURCES and mentions[last].kind != SIGN:
         return None
     if ruling.explains >= 0 or (mention.kind == SIGN and "with" in between):

@@ -8,7 +8,8 @@ from driftbound.domains.chest_xray.findings import FINDINGS
 from driftbound.domains.chest_xray.phrases import Phrases, lexicon
 
 DEVICES = "Support Devices"
-NAME, SIGN, DENIED, NOT, DOUBTFUL = "name", "sign", "denied", "not", "doubtful"
+NAME, SIGN, DENIED, NOT = "name", "sign", "denied", "not"
+DOUBTFUL, GONE = "doubtful", "gone"
 _HALF = 0.5
 _NEAR = 9
 """So many words behind a part of the chest may stand before what it is called."""
@@ -62,7 +63,7 @@ def names_lexicon() -> Phrases[tuple[str, str, str]]:
             raise KeyError(finding)
         for key, phrases in table.items():
             if finding == DEVICES:
-                kind, device = (NOT, "") if key == NOT else (NAME, "" if key == "any" else key)
+                kind, device = (key, "") if key in (NOT, GONE) else (NAME, "" if key == "any" else key)
             else:
                 kind, device = {"names": NAME, "signs": SIGN}.get(key, key), ""
             made.add_all(phrases, (finding, kind, device))
@@ -92,7 +93,10 @@ def mentions_of(words: Sequence[str]) -> list[Mention]:
     for start, end, meanings in names_lexicon().all(words):
         taken[start:end] = [True] * (end - start)
         if not any(kind == NOT for _, kind, _ in meanings):
-            named += [Mention(finding, start, end, kind, device) for finding, kind, device in meanings]
+            named += [
+                Mention(finding, start, end, kind, device, "absent" if kind == GONE else "")
+                for finding, kind, device in meanings
+            ]
     found = [*named, *_called(words, taken), *ratios(words)]
     return sorted(found, key=lambda mention: (mention.start, mention.end))
 

@@ -17,6 +17,9 @@ _LIGHT = frozenset({"and", "or", ",", "versus", "vs", "a", "an", "the", "possibl
 """What may stand between the members of a list that share what is said of the first."""
 
 
+_EITHER = frozenset({"or", "versus", "vs"})
+
+
 class Modifier(NamedTuple):
     """A word, or some, that say one value of an attribute."""
 
@@ -63,7 +66,7 @@ def shared_out(
     own; so is a place that stands before it.
     """
     own: list[list[Modifier]] = [[] for _ in places]
-    heads = {cue.start for cue in cues if cue.ahead and cue.ahead != "present"}
+    heads = {cue.start for cue in cues if cue.ahead in ("absent", "uncertain") or "ends" in cue.values}
     for modifier in modifiers:
         n = _owner(words, places, modifier, clause, heads)
         if n is not None:
@@ -74,7 +77,7 @@ def shared_out(
     for n in range(len(places) - 1, 0, -1):
         _lend_back(words, places, own, n, clause)
     for n in range(1, len(places)):
-        _lend_on(words, places, own, n)
+        _lend_on(words, places, own, n, clause)
     return own
 
 
@@ -88,8 +91,10 @@ def _owner(
     """The mention that a modifier belongs to."""
     before = [n for n, (start, _) in enumerate(places) if start <= modifier.start]
     after = [n for n, (start, _) in enumerate(places) if start > modifier.start]
-    if not before or not after:
-        return before[-1] if before else after[0]
+    if not before:
+        return after[0] if clause[places[after[0]][0]] == clause[modifier.start] else None
+    if not after:
+        return before[-1]
     last, following = before[-1], after[0]
     if modifier.start < places[last][1]:
         return last
@@ -134,16 +139,27 @@ def _lend_back(
 
 
 def _lend_on(
-    words: Sequence[str], places: Sequence[tuple[int, int]], own: list[list[Modifier]], n: int
+    words: Sequence[str],
+    places: Sequence[tuple[int, int]],
+    own: list[list[Modifier]],
+    n: int,
+    clause: Sequence[int],
 ) -> None:
     """Give the side and the zone of a mention to the next of its list, where that has no place of its own."""
     (start, _), (first, last) = places[n], places[n - 1]
     between = words[last:start]
     if any(each.attribute in ("side", "zone") for each in own[n]) or not between:
         return
-    placed = [each for each in own[n - 1] if each.attribute in ("side", "zone")]
+    if clause[last - 1] != clause[start]:
+        return
+    if not _EITHER.isdisjoint(between):
+        sizes = {w for each in own[n] if each.end <= start for w in words[each.start : each.end]}
+        between = [word for word in between if word not in sizes]
+    named = range(first, last) if _EITHER.isdisjoint(between) else ()
+    placed = [each for each in own[n - 1] if each.attribute in ("side", "zone") and each.start not in named]
     fronted = [each for each in placed if any(word in VERBS for word in words[each.end : first])]
-    if set(between) <= _LIGHT:
+    rest = [word for w, word in enumerate(words[start:], start=start) if clause[w] == clause[start]]
+    if set(between) <= _LIGHT and ({"and", *_EITHER} & set(between) or _EITHER & set(rest)):
         own[n] += [each for each in placed if each.end <= last]
     elif fronted and "and" in between and not any(word in VERBS or word in _PREPOSITIONS for word in between):
         own[n] += fronted

@@ -15,8 +15,14 @@ _DOTTED = frozenset({"vs", "dr", "e", "g", "i", "approx", "st", "mr", "ms", "cf"
 """Words whose full stop ends no sentence, where a word in lower case or a number goes on."""
 _VERBS = frozenset(
     {"is", "are", "was", "were", "there", "has", "have", "shows", "show", "demonstrates", "may", "see", "seen",
-     "suggests", "includes", "include", "represents"}
+     "suggests", "includes", "include", "represents", "seem", "seems", "appear", "appears", "looks", "remains",
+     "can", "could", "might", "suggest", "had", "lies", "favors", "argues", "demonstrate", "reveals"}
 )  # fmt: skip
+_GOES_ON = frozenset(
+    {"this", "it", "which", "likely", "possibly", "probably", "may", "might", "could", "suspicious", "concerning",
+     "suggesting", "suggestive", "unchanged", "stable", "worse", "improved"}
+)  # fmt: skip
+"""Words behind a semicolon that still speak of what stands before it."""
 _ENDS = frozenset(".!?:;")
 _SHORT = 45
 """A line of fewer letters was not broken for want of room."""
@@ -140,6 +146,8 @@ def _sentences(tokens: list[Token]) -> Iterator[tuple[list[Token], bool]]:
             continue
         after = tokens[at + 1] if at + 1 < len(tokens) else None
         if word == "." and after is not None and _no_end(tokens, at, start, after):
+            continue
+        if word == ";" and after is not None and after.word in _GOES_ON:
             continue
         yield tokens[start:at], word == "?"
         start = at + 1

@@ -34,8 +34,8 @@ def expand(phrase: str) -> Iterator[tuple[str, ...]]:
     """
     choices = []
     for group in phrase.lower().replace("-", " ").split():
-        words = group.removesuffix("?").split("|")
-        choices.append([*words, ""] if group.endswith("?") else words)
+        words = [word.removesuffix("?") for word in group.split("|")]
+        choices.append([*words, ""] if "?" in group else words)
     for chosen in product(*choices):
         kept = tuple(word for word in chosen if word)
         if kept:

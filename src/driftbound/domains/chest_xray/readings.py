@@ -98,7 +98,7 @@ def _of(passage: Passage, spoken: set[int]) -> Iterator[Reading]:
         yield Reading(tokens, mentions, number)
         return
     headings = [passage.heading] if passage.first else []
-    for heading in (*headings, passage.above):
+    for heading in headings or ([passage.above] if not passage.heading else []):
         if not heading or id(heading) in spoken:
             continue
         words = [token.word for token in (*heading, *tokens)]

@@ -15,6 +15,12 @@ _SUGGEST = frozenset(
 )  # fmt: skip
 """Doubts that a denial before them denies too: "no opacity to suggest pneumonia"."""
 _SHOWING = frozenset({"shows", "show", "demonstrates", "demonstrate", "reveals", "showing"})
+_ADVERBS = frozenset({"likely", "probably", "possibly", "presumably", "perhaps"})
+_BEHIND_ADVERBS = frozenset(
+    {",", "(", ")", "and", "but", "in", "at", "on", "given", "because", "present", "there", "here", "too", "as",
+     "although", "though", "with", "considering", "based", "dash", "since", "underlying", "superimposed"}
+)  # fmt: skip
+"""What may follow a doubt such as "likely" that is about the finding before it."""
 _JOINTS = frozenset({"of", "in", "at", "on", "the", "a", "an", "any"})
 
 
@@ -91,7 +97,7 @@ def _ruling(
         low, high = min(cue.start, start), max(cue.end, end)
         if not any(n != m and low <= s < high for n, (s, _) in enumerate(places)):
             start, end = low, high
-    unchanged = PRESENT in (before, after) and value == PRESENT
+    unchanged = value == PRESENT and cue is not None and "affirmed" not in cue.values
     explains = ahead.start if ahead is not None and before == UNCERTAIN and ahead.explains else -1
     return Ruling(value, start, end, unchanged, explains)
 
@@ -112,6 +118,9 @@ def _governed(said: Sentence, cue: Cue, stops: Sequence[bool]) -> list[int]:
     others = {other.start: other for other in said.cues if other is not cue}
     found: list[int] = []
     at, clause, depth = cue.end, said.clause[cue.end - 1], 0
+    spoken = any(end <= cue.start and said.clause[start] == clause for start, end in said.places)
+    if spoken and cue.back and words[at : at + 1] in ([","], ["and"], [")"]):
+        return []
     while at < len(words):
         if said.clause[at] != clause:
             break
@@ -127,11 +136,12 @@ def _governed(said: Sentence, cue: Cue, stops: Sequence[bool]) -> list[int]:
         if depth < 0 or (word == "(" and found):
             break
         other = others.get(at)
-        if stops[at] and (found or not _open(words, at, cue)):
+        layered = word == "superimposed" and cue.ahead == UNCERTAIN
+        if stops[at] and not layered and (found or not _open(words, at, cue)):
             break
         if other is not None and other.ahead and not _reaches_over(words, cue, other):
             break
-        if word in VERBS and (found or (cue.ahead == UNCERTAIN and word in BEING)):
+        if word in VERBS and (found or (spoken and cue.ahead == UNCERTAIN and word in BEING)):
             break
         if word in (",", "and") and found and not _goes_on(said, at, cue, stops):
             break
@@ -225,6 +235,13 @@ def _beside_or(said: Sentence, m: int) -> bool:
     return not said.modifying[at - 1] and words[at - 1] not in (",", "and") and not words[at - 1].isdigit()
 
 
+def _of_a_verb(words: Sequence[str], cue: Cue) -> bool:
+    """Whether a doubt is about what a finding does, not about the finding: "likely ends in the stomach"."""
+    word = words[cue.end] if cue.end < len(words) else ","
+    adverb = words[cue.end - 1] in _ADVERBS and word not in _BEHIND_ADVERBS
+    return cue.back == UNCERTAIN and (adverb or (word in VERBS and word not in BEING))
+
+
 def _behind(said: Sentence, group: Sequence[int], used: set[int]) -> Cue | None:
     """The cue behind a group that speaks of it: before the next mention, with no other verb in between."""
     words, last = said.words, group[-1]
@@ -236,9 +253,9 @@ def _behind(said: Sentence, group: Sequence[int], used: set[int]) -> Cue | None:
         between = range(start, cue.start)
         if cue.start >= limit or said.clause[cue.start] != said.clause[start - 1]:
             return None
-        if any(words[n] in VERBS or words[n] == ":" for n in between):
+        if words[cue.start] != "if" and any(words[n] in VERBS or words[n] == ":" for n in between):
             return None
-        if cue.back and number not in used:
+        if cue.back and number not in used and not _of_a_verb(words, cue):
             return cue
         if "ends" in cue.values:
             return None
