@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from driftbound.domains.chest_xray.clauses import VERBS, clauses
 from driftbound.domains.chest_xray.cues import ABSENT, PRESENT, UNCERTAIN, Cue, cues_of, silenced
 from driftbound.domains.chest_xray.explained import explained
-from driftbound.domains.chest_xray.mentions import DENIED, DEVICES, SIGN, Mention, mentions_of
+from driftbound.domains.chest_xray.mentions import DENIED, DEVICES, NOT, SIGN, Mention
 from driftbound.domains.chest_xray.modifiers import ATTRIBUTES, Modifier, modifiers_of, shared_out
 from driftbound.domains.chest_xray.passages import passages
 from driftbound.domains.chest_xray.places import Values, told
@@ -45,7 +45,7 @@ def _of(reading: Reading) -> Iterator[Claim]:
     cues = cues_of(words)
     quiet = silenced(words, cues)
     mentions = [mention for mention in reading.mentions if not quiet[mention.start]]
-    if not mentions:
+    if all(mention.kind == NOT for mention in mentions):
         return
     echo = any("echo" in cue.values for cue in cues)
     for said in _judged(words, mentions, cues, quiet, reading):
@@ -61,12 +61,14 @@ def _judged(
 ) -> Iterator[_Said]:
     places = sorted({(mention.start, mention.end) for mention in mentions})
     verbal = [not VERBS.isdisjoint(words[start:end]) for start, end in places]
-    clause = clauses(words, places, cues)
     modifiers = _modifiers(words, cues, quiet)
+    clause = clauses(words, places, cues, modifiers)
     modifying = [False] * len(words)
     for modifier in modifiers:
         modifying[modifier.start : modifier.end] = [True] * (modifier.end - modifier.start)
-    sentence = Sentence(words, places, verbal, cues, clause, modifying)
+    opaque = {(each.start, each.end) for each in mentions if each.finding == "Lung Opacity"}
+    shadows = [place in opaque for place in places]
+    sentence = Sentence(words, places, verbal, cues, clause, modifying, shadows)
     at = {place: n for n, place in enumerate(places)}
     ruled = rulings(sentence)
     shared = shared_out(words, places, modifiers, clause, cues)
@@ -74,6 +76,8 @@ def _judged(
     own = [list(shared[n]) for n in numbers]
     explained(words, mentions, [ruled[n] for n in numbers], own)
     for mention, n, mine in zip(mentions, numbers, own, strict=True):
+        if mention.kind == NOT:
+            continue
         value = _value(mention, ruled[n], cues, reading)
         if value:
             yield _Said(mention, value, ruled[n], told(words, _fitting(words, mention, mine), places[n]))

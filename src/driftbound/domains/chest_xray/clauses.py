@@ -26,10 +26,14 @@ _EITHER = frozenset({"or", "nor", "versus", "vs"})
 
 
 def clauses(
-    words: Sequence[str], mentions: Sequence[tuple[int, int]], cues: Sequence[Cue]
+    words: Sequence[str],
+    mentions: Sequence[tuple[int, int]],
+    cues: Sequence[Cue],
+    phrases: Sequence[tuple[str, str, int, int]],
 ) -> list[int]:
-    """The number of the clause of each word."""
-    breaks = {cue.start for cue in cues if "parts" in cue.values}
+    """The number of the clause of each word; ``phrases``, modifiers, are not cut in two."""
+    inside = {n for _, _, start, end in phrases for n in range(start + 1, end)}
+    breaks = {cue.start for cue in cues if "parts" in cue.values} - inside
     starts = {start for start, _ in mentions}
     taken = {n for start, end in mentions for n in range(start, end)}
     denials = {cue.start for cue in cues if cue.ahead == ABSENT}

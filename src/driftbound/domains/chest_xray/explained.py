@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
-from driftbound.domains.chest_xray.mentions import SIGN, Mention
+from driftbound.domains.chest_xray.mentions import NOT, SIGN, Mention
 from driftbound.domains.chest_xray.modifiers import Modifier
 from driftbound.domains.chest_xray.scopes import Ruling
 
 _SOURCES = frozenset({"Lung Opacity", "Consolidation", "Lung Lesion", "Atelectasis", "Pleural Other"})
 """Findings of which others are the explanation."""
 _PLACELESS = frozenset({"Cardiomegaly", "Enlarged Cardiomediastinum", "Support Devices", "Fracture", "No Finding"})
-_BEING = frozenset({"is", "are", "represents", "represent", "indicates", "indicating", "representing"})
+_FAR = 8
+"""So many words before a mention may stand what links it to what it explains."""
 _SAME_PLACE = frozenset({"adjacent", "underlying", "overlying", "subjacent", "accompanying"})
 _PLACE = ("side", "zone")
 
@@ -40,7 +41,8 @@ def _source(
 ) -> int | None:
     """The mention that this one explains, or belongs to."""
     mention, ruling = mentions[n], ruled[n]
-    start = ruling.explains if 0 <= ruling.explains < mention.start else mention.start
+    link = ruling.explains if 0 <= ruling.explains < mention.start else _link(words, mentions, n)
+    start = link if link >= 0 else mention.start
     before = [m for m in range(n) if mentions[m].end <= start and mentions[m].finding not in _PLACELESS]
     if not before:
         return None
@@ -50,10 +52,25 @@ def _source(
         return last
     if ruling.explains >= 0 and last in sources:
         return sources[last]
-    if mentions[last].finding not in _SOURCES and mentions[last].kind != SIGN:
+    source = mentions[last]
+    if source.finding not in _SOURCES and source.kind not in (SIGN, NOT):
         return None
-    if ruling.explains >= 0 or (mention.kind == SIGN and "with" in between):
+    if link >= 0 or (mention.kind == SIGN and "with" in between):
         return last
-    linked = _BEING & between and ("a" in between or "an" in between or not {"is", "are"} & between)
     apposed = ruling.value == "uncertain" and between <= {",", "(", "dash", "either", "a", "an", ":"}
-    return last if linked or (apposed and between) else None
+    return last if apposed and between and source.kind != NOT else None
+
+
+def _link(words: Sequence[str], mentions: Sequence[Mention], n: int) -> int:
+    """Where a verb stands that says what something is, with only a list between it and the mention; -1: none."""
+    for at in range(mentions[n].start - 1, max(mentions[n].start - _FAR, 0), -1):
+        word = words[at]
+        if word in ("represents", "represent", "indicates", "indicating", "representing"):
+            return at
+        if word in ("due", "secondary", "caused"):
+            return at
+        if word in ("is", "are"):
+            return at if words[at + 1] in ("a", "an") else -1
+        if word in ("with", "but", "which", ":"):
+            return -1
+    return -1

@@ -41,7 +41,7 @@ class Mention:
     start: int
     end: int
     kind: str
-    """``name``; ``sign``: only suggested; ``denied``: counts only where it is denied."""
+    """``name``; ``sign``: only suggested; ``denied``: counts only where it is denied; ``not``: none of the 14."""
     device: str = ""
     value: str = ""
     """What is said of it, where its own words say so (a normal heart); empty: the cues say."""
@@ -87,18 +87,33 @@ def _parts() -> tuple[Phrases[_Part], list[Phrases[tuple[str, str]]]]:
 
 
 def mentions_of(words: Sequence[str]) -> list[Mention]:
-    """The mentions of a sentence, in order."""
+    """The mentions of a sentence, in order; none, or some and what is none of the findings (``not``)."""
     named: list[Mention] = []
+    blocked: list[tuple[int, int]] = []
     taken = [False] * len(words)
     for start, end, meanings in names_lexicon().all(words):
         taken[start:end] = [True] * (end - start)
-        if not any(kind == NOT for _, kind, _ in meanings):
+        if any(kind == NOT for _, kind, _ in meanings):
+            blocked.append((start, end))
+        else:
             named += [
                 Mention(finding, start, end, kind, device, "absent" if kind == GONE else "")
                 for finding, kind, device in meanings
             ]
     found = [*named, *_called(words, taken), *ratios(words)]
+    if found:
+        inside = {n for each in found for n in range(each.start, each.end)}
+        others = ((start, end) for start, end, _ in _others().all(words) if inside.isdisjoint(range(start, end)))
+        found += [Mention("", start, end, NOT) for start, end in [*others, *blocked]]
     return sorted(found, key=lambda mention: (mention.start, mention.end))
+
+
+@cache
+def _others() -> Phrases[str]:
+    """What is none of the findings."""
+    made = Phrases[str]()
+    made.add_all(lexicon("others"), NOT)
+    return made
 
 
 def _called(words: Sequence[str], taken: Sequence[bool]) -> Iterator[Mention]:

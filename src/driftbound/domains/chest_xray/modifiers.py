@@ -17,6 +17,11 @@ _LIGHT = frozenset({"and", "or", ",", "versus", "vs", "a", "an", "the", "possibl
 """What may stand between the members of a list that share what is said of the first."""
 
 
+_PLACE_WORDS = frozenset(
+    {"lobe", "lobes", "lung", "lungs", "zone", "zones", "field", "fields", "base", "bases", "upper", "lower",
+     "middle", "mid", "apical", "basal", "basilar", "left", "right", "apex", "hemithorax", "small", "moderate",
+     "mild", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "sided", "side", "perihilar", "retrocardiac", "stable", "large", "new", "severe", "acute"}
+)  # fmt: skip
 _EITHER = frozenset({"or", "versus", "vs"})
 
 
@@ -44,9 +49,14 @@ def modifiers_lexicon() -> tuple[Phrases[tuple[str, str]], ...]:
 
 def modifiers_of(words: Sequence[str]) -> list[Modifier]:
     """The modifiers of a sentence."""
-    found = []
+    found: list[Modifier] = []
+    compared: set[int] = set()
     for phrases in modifiers_lexicon():
         for start, end, meanings in phrases.all(words):
+            if start in compared:
+                continue
+            if meanings[0][0] == "side" and end > start + 2:
+                compared.update(range(start, end))  # "worse on the left" is neither size nor course
             if all(value for _, value in meanings):
                 found += [Modifier(attribute, value, start, end) for attribute, value in meanings]
     return sorted(found, key=lambda each: each.start)
@@ -92,7 +102,9 @@ def _owner(
     before = [n for n, (start, _) in enumerate(places) if start <= modifier.start]
     after = [n for n, (start, _) in enumerate(places) if start > modifier.start]
     if not before:
-        return after[0] if clause[places[after[0]][0]] == clause[modifier.start] else None
+        start = places[after[0]][0]
+        same = clause[start] == clause[modifier.start]
+        return after[0] if same and not _of_another(words, modifier, start) else None
     if not after:
         return before[-1]
     last, following = before[-1], after[0]
@@ -106,6 +118,18 @@ def _owner(
         return following if words[modifier.start - 1] not in ("which", "that") else last
     cut = _cut(words, places[last][1], places[following][0], heads, modifier)
     return last if modifier.start < cut else following
+
+
+def _of_another(words: Sequence[str], modifier: Modifier, start: int) -> bool:
+    """Whether a modifier before the first mention belongs to something else: "left arm pain and edema"."""
+    between = words[modifier.end : start]
+    joint = next((n for n, word in enumerate(between) if word in ("and", "with")), 0)
+    return (
+        joint > 0
+        and _PREPOSITIONS.isdisjoint(words[max(0, modifier.start - 2) : modifier.start])
+        and VERBS.isdisjoint(between)
+        and between[joint - 1] not in _PLACE_WORDS
+    )
 
 
 def _cut(words: Sequence[str], start: int, end: int, heads: set[int], modifier: Modifier) -> int:
@@ -135,7 +159,14 @@ def _lend_back(
     if any(word in _PREPOSITIONS for word in between) or any(word in VERBS for word in words[first:last]):
         return
     has = {each.attribute for each in own[n - 1]}
-    own[n - 1] += [each for each in own[n] if each.start >= end and each.attribute not in has]
+    comma = next((at for at in range(end, len(words)) if words[at] == ","), len(words))
+    own[n - 1] += [
+        each
+        for each in own[n]
+        if each.start >= end
+        and each.attribute not in has
+        and (each.start < comma or each.attribute in ("course", "severity"))
+    ]
 
 
 def _lend_on(
@@ -148,18 +179,27 @@ def _lend_on(
     """Give the side and the zone of a mention to the next of its list, where that has no place of its own."""
     (start, _), (first, last) = places[n], places[n - 1]
     between = words[last:start]
-    if any(each.attribute in ("side", "zone") for each in own[n]) or not between:
+    if not between or clause[last - 1] != clause[start]:
         return
-    if clause[last - 1] != clause[start]:
+    has = {each.attribute for each in own[n]}
+    wanted = {"side"} - has if "zone" in has else {"side", "zone"} - has
+    own[n] += [
+        each for each in own[n - 1] if each.attribute in wanted and _is_fronted(words, each, first, clause)
+    ]
+    if any(each.attribute in ("side", "zone") for each in own[n]):
         return
     if not _EITHER.isdisjoint(between):
         sizes = {w for each in own[n] if each.end <= start for w in words[each.start : each.end]}
         between = [word for word in between if word not in sizes]
     named = range(first, last) if _EITHER.isdisjoint(between) else ()
     placed = [each for each in own[n - 1] if each.attribute in ("side", "zone") and each.start not in named]
-    fronted = [each for each in placed if any(word in VERBS for word in words[each.end : first])]
     rest = [word for w, word in enumerate(words[start:], start=start) if clause[w] == clause[start]]
     if set(between) <= _LIGHT and ({"and", *_EITHER} & set(between) or _EITHER & set(rest)):
         own[n] += [each for each in placed if each.end <= last]
-    elif fronted and "and" in between and not any(word in VERBS or word in _PREPOSITIONS for word in between):
-        own[n] += fronted
+
+
+def _is_fronted(words: Sequence[str], each: Modifier, first: int, clause: Sequence[int]) -> bool:
+    """Whether a place stands before the verb of its clause: "on the left there is", "the left lung shows"."""
+    if each.start >= first or clause[each.start] != clause[first]:
+        return False
+    return any(word in VERBS for word in words[each.end : first])

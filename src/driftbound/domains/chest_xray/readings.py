@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from driftbound.domains.chest_xray.clauses import VERBS
-from driftbound.domains.chest_xray.cues import UNCERTAIN, cues_of, headings_lexicon
+from driftbound.domains.chest_xray.cues import ABSENT, UNCERTAIN, cues_of, headings_lexicon
 from driftbound.domains.chest_xray.mentions import Mention, mentions_of
 from driftbound.domains.chest_xray.modifiers import modifiers_of
 from driftbound.domains.chest_xray.passages import Passage
@@ -95,6 +95,10 @@ def _of(passage: Passage, spoken: set[int]) -> Iterator[Reading]:
             if named:
                 yield Reading([*passage.heading, tokens[0]], named, number, of_heading=len(passage.heading))
                 mentions = mentions_of(["", *[token.word for token in tokens[1:]]])
+        elif passage.first and passage.heading and _is_statement(passage.heading, tokens):
+            colon = Token(":", passage.heading[-1].end, passage.heading[-1].end + 1)
+            tokens = [*passage.heading, colon, *tokens]
+            mentions = mentions_of([token.word for token in tokens])
         yield Reading(tokens, mentions, number)
         return
     headings = [passage.heading] if passage.first else []
@@ -111,6 +115,15 @@ def _of(passage: Passage, spoken: set[int]) -> Iterator[Reading]:
             of_heading = 0 if crossing else len(heading)
             yield Reading([*heading, *tokens], whole, number, of_heading=of_heading)
         return
+
+
+def _is_statement(heading: Sequence[Token], tokens: Sequence[Token]) -> bool:
+    """Whether a heading says more of a finding than its name, and what follows does not deny it: "left basal
+    opacity: atelectasis or pneumonia"."""
+    words = [token.word for token in heading]
+    if not modifiers_of(words) or not mentions_of(words):
+        return False
+    return not any(cue.ahead == ABSENT or cue.back == ABSENT for cue in cues_of([t.word for t in tokens]))
 
 
 def _speaks(words: Sequence[str]) -> bool:

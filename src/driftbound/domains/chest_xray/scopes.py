@@ -52,6 +52,8 @@ class Sentence:
     clause: Sequence[int]
     modifying: Sequence[bool]
     """Which words say side, zone, size or course."""
+    shadows: Sequence[bool]
+    """Whether a mention is an opacity, which others explain."""
 
 
 def rulings(said: Sentence) -> list[Ruling]:
@@ -137,10 +139,14 @@ def _governed(said: Sentence, cue: Cue, stops: Sequence[bool]) -> list[int]:
             break
         other = others.get(at)
         layered = word == "superimposed" and cue.ahead == UNCERTAIN
+        layered |= word == "there" and not found
         if stops[at] and not layered and (found or not _open(words, at, cue)):
             break
-        if other is not None and other.ahead and not _reaches_over(words, cue, other):
-            break
+        if other is not None and other.ahead:
+            if not _reaches_over(words, cue, other):
+                break
+            at = other.end
+            continue
         if word in VERBS and (found or (spoken and cue.ahead == UNCERTAIN and word in BEING)):
             break
         if word in (",", "and") and found and not _goes_on(said, at, cue, stops):
@@ -214,12 +220,13 @@ def _groups(said: Sentence, stops: Sequence[bool]) -> list[list[int]]:
 
 
 def _alternatives(said: Sentence, group: Sequence[int]) -> Sequence[int]:
-    """Those of a group that are alternatives to each other: all, or all behind the last comma or "and" that
-    comes before what stands without "or" in a list of two kinds ("opacity, atelectasis or pneumonia")."""
+    """Those of a group that are alternatives to each other; not the opacity that they explain
+    ("opacity, atelectasis or pneumonia")."""
     gaps = [said.words[said.places[a][1] : said.places[b][0]] for a, b in zip(group, group[1:], strict=False)]
     if not any(not EITHER.isdisjoint(gap) for gap in gaps):
         return ()
-    return group
+    apposed = said.shadows[group[0]] and list(gaps[0]) == [","]
+    return group[1:] if apposed else group
 
 
 def _beside_or(said: Sentence, m: int) -> bool:
