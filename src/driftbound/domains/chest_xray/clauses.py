@@ -68,7 +68,7 @@ def _begins(
     )
     if verb is None:
         return False
-    if not VERBS.isdisjoint(words[begin:at]):
+    if not VERBS.isdisjoint(words[begin:at]) or (begin in breaks and words[at] == ","):
         return True
     bare = words[first] not in _DETERMINERS
     if not any(begin <= n < at for n in denials):

@@ -48,14 +48,16 @@ def _source(
         return None
     last = before[-1]
     between = set(words[mentions[last].end : mention.start])
-    if _SAME_PLACE & between and "with" in between:
+    if _SAME_PLACE & between and {"with", "and"} & between:
         return last
     if ruling.explains >= 0 and last in sources:
         return sources[last]
     source = mentions[last]
+    if mention.kind == SIGN and "with" in between:
+        return last
     if source.finding not in _SOURCES and source.kind not in (SIGN, NOT):
         return None
-    if link >= 0 or (mention.kind == SIGN and "with" in between):
+    if link >= 0:
         return last
     apposed = ruling.value == "uncertain" and between <= {",", "(", "dash", "either", "a", "an", ":"}
     return last if apposed and between and source.kind != NOT else None

@@ -120,6 +120,7 @@ def _governed(said: Sentence, cue: Cue, stops: Sequence[bool]) -> list[int]:
     others = {other.start: other for other in said.cues if other is not cue}
     found: list[int] = []
     at, clause, depth = cue.end, said.clause[cue.end - 1], 0
+    at = next((start for start, end in said.places if cue.start < start < at < end), at)
     spoken = any(end <= cue.start and said.clause[start] == clause for start, end in said.places)
     if spoken and cue.back and words[at : at + 1] in ([","], ["and"], [")"]):
         return []
