@@ -78,8 +78,12 @@ def cues_of(words: Sequence[str]) -> list[Cue]:
 
 def silenced(words: Sequence[str], cues: Sequence[Cue]) -> list[bool]:
     """Which words speak of something else than what is seen."""
-    quiet = [any("sentence" in cue.values for cue in cues)] * len(words)
+    quiet = [False] * len(words)
     for cue in cues:
+        if not cue.values:
+            continue
+        if "sentence" in cue.values:
+            return [True] * len(words)
         if "from" in cue.values and not cue.ahead:
             quiet[cue.end :] = [True] * (len(words) - cue.end)
         elif "aside" in cue.values:

@@ -178,6 +178,8 @@ def _is_part(words: Sequence[str], at: int) -> bool:
 
 def ratios(words: Sequence[str]) -> Iterator[Mention]:
     """What a cardiothoracic ratio says: above a half is Cardiomegaly."""
+    if "cardiothoracic" not in words and "ctr" not in words:
+        return
     for at, word in enumerate(words):
         if word not in ("cardiothoracic", "ctr"):
             continue

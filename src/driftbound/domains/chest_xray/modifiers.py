@@ -47,12 +47,21 @@ def modifiers_lexicon() -> tuple[Phrases[tuple[str, str]], ...]:
     return tuple(made)
 
 
+@cache
+def _heads() -> frozenset[str]:
+    return frozenset().union(*(phrases.heads() for phrases in modifiers_lexicon()))
+
+
 def modifiers_of(words: Sequence[str]) -> list[Modifier]:
     """The modifiers of a sentence."""
     found: list[Modifier] = []
+    heads = _heads()
+    among = [n for n, word in enumerate(words) if word in heads]
+    if not among:
+        return found
     compared: set[int] = set()
     for phrases in modifiers_lexicon():
-        for start, end, meanings in phrases.all(words):
+        for start, end, meanings in phrases.all(words, among):
             if start in compared:
                 continue
             if meanings[0][0] == "side" and end > start + 2:

@@ -74,13 +74,27 @@ class Phrases(Generic[T]):
             at += 1
         return end, found
 
-    def all(self, words: Words) -> Iterator[tuple[int, int, Sequence[T]]]:
+    def heads(self) -> frozenset[str]:
+        """The words with which phrases begin."""
+        return frozenset(self._root)
+
+    def all(
+        self, words: Words, among: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, int, Sequence[T]]]:
         """The phrases of a sentence from left to right, the longest first, none in another:
-        ``(start, end, meanings)``."""
-        past = 0
-        for start, word in enumerate(words):
-            if start >= past and word in self._root:
-                end, found = self.at(words, start)
-                if found:
-                    yield start, end, found
-                    past = end
+        ``(start, end, meanings)``. With ``among`` only those that begin at these words."""
+        root, past, size = self._root, 0, len(words)
+        for start in range(size) if among is None else among:
+            word = words[start]
+            if word not in root or start < past:
+                continue
+            node, at = root[word], start + 1
+            end, found = start, None
+            while node is not None:
+                if "" in node:
+                    end, found = at, node[""]
+                node = node.get(words[at]) if at < size else None
+                at += 1
+            if found:
+                yield start, end, found
+                past = end

@@ -32,6 +32,12 @@ class Token(NamedTuple):
     end: int
 
 
+_KEPT = 50_000
+"""So many different words are remembered."""
+_read: dict[str, str] = {}
+_token = tuple.__new__
+
+
 def tokens_of(text: str, start: int, end: int) -> list[Token]:
     """The words and marks between two places of a text.
 
@@ -41,14 +47,21 @@ def tokens_of(text: str, start: int, end: int) -> list[Token]:
     found = []
     for match in _TOKEN.finditer(text, start, end):
         raw = match.group()
-        if raw[0].isalpha():
-            word = spelt(raw.lower().replace("’", "'"))
-        elif raw == "?" and _asks_of_next(text, match.end(), end):
+        low, high = match.span()
+        word = _read.get(raw)
+        if word is None:
+            word = _word(raw)
+        if word == "?" and _asks_of_next(text, high, end):
             word = "query"
-        else:
-            word = _MARKS.get(raw, raw)
-        found.append(Token(word, match.start(), match.end()))
+        found.append(_token(Token, (word, low, high)))
     return found
+
+
+def _word(raw: str) -> str:
+    word = spelt(raw.lower().replace("’", "'")) if raw[0].isalpha() else _MARKS.get(raw, raw)
+    if len(_read) < _KEPT:
+        _read[raw] = word
+    return word
 
 
 def _asks_of_next(text: str, at: int, end: int) -> bool:
