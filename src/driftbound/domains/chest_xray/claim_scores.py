@@ -47,7 +47,9 @@ class Score:
     found: Counter[str] = field(default_factory=Counter)
     """Mentions of the labeler, without those that only say a thing again."""
     matched: Counter[str] = field(default_factory=Counter)
-    presence: dict[str, list[int]] = field(default_factory=lambda: {_ABSENT: [0, 0, 0], _UNCERTAIN: [0, 0, 0]})
+    presence: dict[str, list[int]] = field(
+        default_factory=lambda: {_ABSENT: [0, 0, 0], _UNCERTAIN: [0, 0, 0]}
+    )
     """Presence -> how many are expected, found, and both."""
     details: dict[str, list[int]] = field(default_factory=lambda: {name: [0, 0] for name in DETAILS})
     """Attribute -> how many are right, of how many."""
@@ -87,7 +89,9 @@ def read_set(path: Path) -> list[dict[str, Any]]:
                     raise ValueError(f"claim {one['finding']!r}, {one['words']!r}")
             row["id"], row["text"]
         except (KeyError, TypeError, ValueError) as error:
-            raise CaseError(f"{path}:{number}: is no text with claims ({error}). Correct the line.") from error
+            raise CaseError(
+                f"{path}:{number}: is no text with claims ({error}). Correct the line."
+            ) from error
         rows.append(row)
     return rows
 
@@ -95,8 +99,8 @@ def read_set(path: Path) -> list[dict[str, Any]]:
 def score(rows: Iterable[Mapping[str, Any]], labeler: Callable[[str], list[Claim]]) -> Score:
     """Compare what ``labeler`` claims with what ``rows`` expect.
 
-    A mention found is right where it overlaps the words of an expected one of the same finding; pairs keep the
-    order of the text. One that is no pair's but says again what a pair says is not counted.
+    A mention found is right where it overlaps the words of an expected one of the same finding; pairs keep
+    the order of the text. One that is no pair's but says again what a pair says is not counted.
     """
     total = Score()
     for row in rows:
@@ -198,8 +202,10 @@ def _in_order(said: Sequence[Said]) -> list[int]:
     order = list(range(len(said)))
     for n in range(1, len(order)):
         at = n
-        while at and _same(said[order[at - 1]], said[order[at]]) and (
-            _key(said[order[at - 1]]) > _key(said[order[at]])
+        while (
+            at
+            and _same(said[order[at - 1]], said[order[at]])
+            and (_key(said[order[at - 1]]) > _key(said[order[at]]))
         ):
             order[at - 1], order[at] = order[at], order[at - 1]
             at -= 1

@@ -39,9 +39,8 @@ def clauses(
     denials = {cue.start for cue in cues if cue.ahead == ABSENT}
     numbers, number, begin = [], 0, 0
     for at, word in enumerate(words):
-        if at in breaks and at > begin:
-            number, begin = number + 1, at
-        elif (
+        parted = at in breaks and at > begin
+        if parted or (
             word in (",", "and")
             and at not in taken
             and begin < at < len(words) - 1
@@ -53,9 +52,7 @@ def clauses(
     return numbers
 
 
-def _begins(
-    words: Sequence[str], at: int, begin: int, breaks: set[int], denials: set[int]
-) -> bool:
+def _begins(words: Sequence[str], at: int, begin: int, breaks: set[int], denials: set[int]) -> bool:
     """Whether a comma or an "and" begins a clause: one with a verb of its own, and a subject."""
     first = at + 1
     if words[at] == "," and words[first] in ("and", "so", "then"):
@@ -63,9 +60,7 @@ def _begins(
     limit = next((n for n in range(first, len(words)) if words[n] == "," or n in breaks), len(words))
     if first >= limit or words[first] in _EITHER or words[first] in VERBS:
         return False
-    verb = next(
-        (n for n in range(first, limit) if words[n] in VERBS and words[n - 1] not in _RELATIVE), None
-    )
+    verb = next((n for n in range(first, limit) if words[n] in VERBS and words[n - 1] not in _RELATIVE), None)
     if verb is None:
         return False
     if not VERBS.isdisjoint(words[begin:at]) or (begin in breaks and words[at] == ","):

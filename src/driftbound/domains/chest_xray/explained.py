@@ -8,7 +8,9 @@ from driftbound.domains.chest_xray.scopes import Ruling
 
 _SOURCES = frozenset({"Lung Opacity", "Consolidation", "Lung Lesion", "Atelectasis", "Pleural Other"})
 """Findings of which others are the explanation."""
-_PLACELESS = frozenset({"Cardiomegaly", "Enlarged Cardiomediastinum", "Support Devices", "Fracture", "No Finding"})
+_PLACELESS = frozenset(
+    {"Cardiomegaly", "Enlarged Cardiomediastinum", "Support Devices", "Fracture", "No Finding"}
+)
 _FAR = 8
 """So many words before a mention may stand what links it to what it explains."""
 _SAME_PLACE = frozenset({"adjacent", "underlying", "overlying", "subjacent", "accompanying"})
@@ -64,7 +66,7 @@ def _source(
 
 
 def _link(words: Sequence[str], mentions: Sequence[Mention], n: int) -> int:
-    """Where a verb stands that says what something is, with only a list between it and the mention; -1: none."""
+    """Where a verb stands that says what something is, not far before the mention; -1: nowhere."""
     for at in range(mentions[n].start - 1, max(mentions[n].start - _FAR, 0), -1):
         word = words[at]
         if word in ("represents", "represent", "indicates", "indicating", "representing"):

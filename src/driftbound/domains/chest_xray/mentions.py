@@ -41,7 +41,8 @@ class Mention:
     start: int
     end: int
     kind: str
-    """``name``; ``sign``: only suggested; ``denied``: counts only where it is denied; ``not``: none of the 14."""
+    """``name``; ``sign``: only suggested; ``denied``: counts only where it is denied;
+    ``not``: none of the 14."""
     device: str = ""
     value: str = ""
     """What is said of it, where its own words say so (a normal heart); empty: the cues say."""
@@ -103,7 +104,9 @@ def mentions_of(words: Sequence[str]) -> list[Mention]:
     found = [*named, *_called(words, taken), *ratios(words)]
     if found:
         inside = {n for each in found for n in range(each.start, each.end)}
-        others = ((start, end) for start, end, _ in _others().all(words) if inside.isdisjoint(range(start, end)))
+        others = (
+            (start, end) for start, end, _ in _others().all(words) if inside.isdisjoint(range(start, end))
+        )
         found += [Mention("", start, end, NOT) for start, end in [*others, *blocked]]
     return sorted(found, key=lambda mention: (mention.start, mention.end))
 

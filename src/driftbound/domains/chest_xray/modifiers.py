@@ -1,4 +1,4 @@
-"""Modifiers: words that say side, zone, severity or course, and to which mention of a sentence each belongs."""
+"""Modifiers: words that say side, zone, severity or course, and to which mention each belongs."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -19,8 +19,9 @@ _LIGHT = frozenset({"and", "or", ",", "versus", "vs", "a", "an", "the", "possibl
 
 _PLACE_WORDS = frozenset(
     {"lobe", "lobes", "lung", "lungs", "zone", "zones", "field", "fields", "base", "bases", "upper", "lower",
-     "middle", "mid", "apical", "basal", "basilar", "left", "right", "apex", "hemithorax", "small", "moderate",
-     "mild", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "sided", "side", "perihilar", "retrocardiac", "stable", "large", "new", "severe", "acute"}
+     "middle", "mid", "apical", "basal", "basilar", "left", "right", "apex", "hemithorax", "side", "sided",
+     "perihilar", "retrocardiac", "small", "moderate", "mild", "large", "severe", "stable", "new", "acute",
+     "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"}
 )  # fmt: skip
 _EITHER = frozenset({"or", "versus", "vs"})
 

@@ -8,19 +8,21 @@ from driftbound.domains.chest_xray.words import Token, tokens_of
 
 _BULLET = re.compile(r"[ \t]*(?:[-*•+–]|\d{1,2}[.)]|[a-z][.)])[ \t]+(?=\S)")
 _MARKED = re.compile(
-    r"[ \t]*(?:#{1,6}[ \t]|(?:(?:[-*•+]|\d{1,2}[.)])[ \t]+)?(?:\*\*|__)[^*\n]{1,80}(?<![.!])(?:\*\*|__)[ \t]*:?[ \t]*$)"
+    r"[ \t]*(?:#{1,6}[ \t]|"
+    r"(?:(?:[-*•+]|\d{1,2}[.)])[ \t]+)?(?:\*\*|__)[^*\n]{1,80}(?<![.!])(?:\*\*|__)[ \t]*:?[ \t]*$)"
 )
 _ROW = re.compile(r"[ \t]*\|[^\n|]*\|")
 _DOTTED = frozenset({"vs", "dr", "e", "g", "i", "approx", "st", "mr", "ms", "cf", "fig"})
 """Words whose full stop ends no sentence, where a word in lower case or a number goes on."""
 _VERBS = frozenset(
-    {"is", "are", "was", "were", "there", "has", "have", "shows", "show", "demonstrates", "may", "see", "seen",
-     "suggests", "includes", "include", "represents", "seem", "seems", "appear", "appears", "looks", "remains",
-     "can", "could", "might", "suggest", "had", "lies", "favors", "argues", "demonstrate", "reveals"}
+    {"is", "are", "was", "were", "there", "has", "have", "shows", "show", "demonstrates", "may", "see",
+     "seen", "suggests", "includes", "include", "represents", "seem", "seems", "appear", "appears", "looks",
+     "remains", "can", "could", "might", "suggest", "had", "lies", "favors", "argues", "demonstrate",
+     "reveals"}
 )  # fmt: skip
 _GOES_ON = frozenset(
-    {"this", "it", "which", "likely", "possibly", "probably", "may", "might", "could", "suspicious", "concerning",
-     "suggesting", "suggestive", "unchanged", "stable", "worse", "improved"}
+    {"this", "it", "which", "likely", "possibly", "probably", "may", "might", "could", "suspicious",
+     "concerning", "suggesting", "suggestive", "unchanged", "stable", "worse", "improved"}
 )  # fmt: skip
 """Words behind a semicolon that still speak of what stands before it."""
 _ENDS = frozenset(".!?:;")

@@ -78,9 +78,7 @@ class Phrases(Generic[T]):
         """The words with which phrases begin."""
         return frozenset(self._root)
 
-    def all(
-        self, words: Words, among: Sequence[int] | None = None
-    ) -> Iterator[tuple[int, int, Sequence[T]]]:
+    def all(self, words: Words, among: Sequence[int] | None = None) -> Iterator[tuple[int, int, Sequence[T]]]:
         """The phrases of a sentence from left to right, the longest first, none in another:
         ``(start, end, meanings)``. With ``among`` only those that begin at these words."""
         root, past, size = self._root, 0, len(words)

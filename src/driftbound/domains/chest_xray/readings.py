@@ -16,7 +16,9 @@ _YES = frozenset(
      "observed", "there", "visualized", "detected", "demonstrated", "suggested", "likely", "possible"}
 )  # fmt: skip
 """Words by which a sentence without a finding speaks of its heading's."""
-_ANSWERS = frozenset({"yes", "no", "present", "absent", "uncertain", "possible", "likely", "none", "negative"})
+_ANSWERS = frozenset(
+    {"yes", "no", "present", "absent", "uncertain", "possible", "likely", "none", "negative"}
+)
 _AFTER_ANSWER = frozenset({",", "(", "dash", "."})
 _PERSON = frozenset(
     {"patient", "he", "she", "year", "yo", "who", "man", "woman", "male", "female", "suspected", "concern",

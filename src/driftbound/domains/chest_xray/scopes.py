@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from driftbound.domains.chest_xray.clauses import BEING, VERBS
 from driftbound.domains.chest_xray.cues import ABSENT, PRESENT, UNCERTAIN, Cue
@@ -17,11 +18,11 @@ _SUGGEST = frozenset(
 _SHOWING = frozenset({"shows", "show", "demonstrates", "demonstrate", "reveals", "showing"})
 _ADVERBS = frozenset({"likely", "probably", "possibly", "presumably", "perhaps"})
 _BEHIND_ADVERBS = frozenset(
-    {",", "(", ")", "and", "but", "in", "at", "on", "given", "because", "present", "there", "here", "too", "as",
-     "although", "though", "with", "considering", "based", "dash", "since", "underlying", "superimposed"}
+    {",", "(", ")", "and", "but", "in", "at", "on", "given", "because", "present", "there", "here", "too",
+     "as", "although", "though", "with", "considering", "based", "dash", "since", "underlying",
+     "superimposed"}
 )  # fmt: skip
 """What may follow a doubt such as "likely" that is about the finding before it."""
-_JOINTS = frozenset({"of", "in", "at", "on", "the", "a", "an", "any"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def _governed(said: Sentence, cue: Cue, stops: Sequence[bool]) -> list[int]:
         if stops[at] and not layered and (found or not _open(words, at, cue)):
             break
         if other is not None and other.ahead:
-            if not _reaches_over(words, cue, other):
+            if cue.ahead != ABSENT or not _only_suggests(words, cue, other):
                 break
             at = other.end
             continue
@@ -159,13 +160,6 @@ def _governed(said: Sentence, cue: Cue, stops: Sequence[bool]) -> list[int]:
 def _open(words: Sequence[str], at: int, cue: Cue) -> bool:
     """Whether a denial without a finding yet goes on over a verb: "neither lung shows a nodule"."""
     return cue.ahead == ABSENT and words[at] in _SHOWING
-
-
-def _reaches_over(words: Sequence[str], cue: Cue, other: Cue) -> bool:
-    """Whether a cue reaches over another one: a denial over what only suggests, and over the next denial."""
-    if cue.ahead != ABSENT:
-        return False
-    return _only_suggests(words, cue, other)
 
 
 def _only_suggests(words: Sequence[str], denial: Cue, doubt: Cue) -> bool:
@@ -223,7 +217,7 @@ def _groups(said: Sentence, stops: Sequence[bool]) -> list[list[int]]:
 def _alternatives(said: Sentence, group: Sequence[int]) -> Sequence[int]:
     """Those of a group that are alternatives to each other; not the opacity that they explain
     ("opacity, atelectasis or pneumonia")."""
-    gaps = [said.words[said.places[a][1] : said.places[b][0]] for a, b in zip(group, group[1:], strict=False)]
+    gaps = [said.words[said.places[a][1] : said.places[b][0]] for a, b in pairwise(group)]
     if not any(not EITHER.isdisjoint(gap) for gap in gaps):
         return ()
     apposed = said.shadows[group[0]] and list(gaps[0]) == [","]

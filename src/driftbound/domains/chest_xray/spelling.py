@@ -30,9 +30,9 @@ def _corrected(word: str) -> str:
         return word
     for meant in lexicon("spelling")["words"]:
         allowed = 2 if len(meant) >= _LONG else 1
-        if meant[0] == word[0] and abs(len(meant) - len(word)) <= allowed:
-            if _distance(word, meant) <= allowed:
-                return str(meant)
+        near = meant[0] == word[0] and abs(len(meant) - len(word)) <= allowed
+        if near and _distance(word, meant) <= allowed:
+            return str(meant)
     return word
 
 
