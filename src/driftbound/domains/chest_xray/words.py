@@ -6,7 +6,7 @@ from typing import NamedTuple
 from driftbound.domains.chest_xray.spelling import spelt
 
 _TOKEN = re.compile(
-    r"[A-Za-z]+(?:['’][A-Za-z]+)?|\d+(?:\.\d+)?|[.,;:!?()/&+|%<>\[\]]|(?<=\s)(?:--?|[–—])(?=\s)|—"
+    r"[A-Za-z]+(?:['’][A-Za-z]+)?|[0-9]+(?:\.[0-9]+)?|[.,;:!?()/&+|%<>\[\]]|(?<=\s)(?:--?|[–—])(?=\s)|—"
 )
 _MARKS = {
     "&": "and",
