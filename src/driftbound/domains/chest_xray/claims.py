@@ -115,7 +115,7 @@ def _value(mention: Mention, ruling: Ruling, cues: Sequence[Cue], reading: Readi
     """What a mention claims; empty: nothing."""
     value = ruling.value
     if mention.end <= reading.of_heading and value == PRESENT and ruling.start == mention.start:
-        free = (cue.ahead for cue in cues if cue.start >= reading.of_heading)
+        free = (cue.ahead or cue.back for cue in cues if cue.start >= reading.of_heading)
         value = next((said for said in free if said in (ABSENT, UNCERTAIN)), value)
     if value == PRESENT and reading.possible:
         value = UNCERTAIN

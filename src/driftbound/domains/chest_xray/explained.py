@@ -69,7 +69,7 @@ def _link(words: Sequence[str], mentions: Sequence[Mention], n: int) -> int:
     """Where a verb stands that says what something is, not far before the mention; -1: nowhere."""
     for at in range(mentions[n].start - 1, max(mentions[n].start - _FAR, 0), -1):
         word = words[at]
-        if word in ("represents", "represent", "indicates", "indicating", "representing"):
+        if word in ("represents", "represent", "indicates", "indicating", "representing", "implies", "imply"):
             return at
         if word in ("due", "secondary", "caused"):
             return at

@@ -9,12 +9,16 @@ from driftbound.domains.chest_xray.cues import ABSENT, PRESENT, UNCERTAIN, Cue
 
 _LIST = frozenset({"and", "or", "nor", ",", "versus", "vs"})
 EITHER = frozenset({"or", "versus", "vs"})
+_KINDS = frozenset({",", "and", "early", "acute", "chronic", "focal", "old", "recent", "one", "two", "more"})
+"""What stands before an "or" between adjectives or numbers: "early or mild edema"."""
 _SUGGEST = frozenset(
     {"suggest", "suggests", "suggesting", "suggestive", "suggested", "concerning", "suspicious", "worrisome",
      "indicative", "indicate", "concern", "suspicion", "compatible", "consistent", "convincing", "represent",
      "support", "possible", "diagnosis"}
 )  # fmt: skip
 """Doubts that a denial before them denies too: "no opacity to suggest pneumonia"."""
+_NOT_GOVERNED = frozenset({",", "and", ")", "over", "because", "given", "although", "in", "at", "on", "as"})
+"""Words behind a cue that speaks of what stands before it, and not of what follows."""
 _SHOWING = frozenset({"shows", "show", "demonstrates", "demonstrate", "reveals", "showing"})
 _ADVERBS = frozenset({"likely", "probably", "possibly", "presumably", "perhaps"})
 _BEHIND_ADVERBS = frozenset(
@@ -123,7 +127,7 @@ def _governed(said: Sentence, cue: Cue, stops: Sequence[bool]) -> list[int]:
     at, clause, depth = cue.end, said.clause[cue.end - 1], 0
     at = next((start for start, end in said.places if cue.start < start < at < end), at)
     spoken = any(end <= cue.start and said.clause[start] == clause for start, end in said.places)
-    if spoken and cue.back and words[at : at + 1] in ([","], ["and"], [")"]):
+    if spoken and cue.back and words[at : at + 1] and words[at] in _NOT_GOVERNED:
         return []
     while at < len(words):
         if said.clause[at] != clause:
@@ -159,7 +163,7 @@ def _governed(said: Sentence, cue: Cue, stops: Sequence[bool]) -> list[int]:
 
 def _open(words: Sequence[str], at: int, cue: Cue) -> bool:
     """Whether a denial without a finding yet goes on over a verb: "neither lung shows a nodule"."""
-    return cue.ahead == ABSENT and words[at] in _SHOWING
+    return words[at] in _SHOWING
 
 
 def _only_suggests(words: Sequence[str], denial: Cue, doubt: Cue) -> bool:
@@ -202,16 +206,27 @@ def _groups(said: Sentence, stops: Sequence[bool]) -> list[list[int]]:
         between = range(last, start)
         together = (
             number > 0
-            and any(words[n] in _LIST for n in between)
+            and (any(words[n] in _LIST for n in between) or _subject(said, number))
             and not said.verbal[number - 1]
             and said.clause[last - 1] == said.clause[start]
-            and not any(n in heads or stops[n] or words[n] in VERBS or words[n] == "(" for n in between)
+            and not any(
+                n in heads or (stops[n] and words[n] != "with") or words[n] in VERBS or words[n] == "("
+                for n in between
+            )
         )
         if together:
             groups[-1].append(number)
         else:
             groups.append([number])
     return groups
+
+
+def _subject(said: Sentence, number: int) -> bool:
+    """Whether a mention and the one before it are a subject: "pneumonia with effusion is suspected"."""
+    words, (first, last), (start, end) = said.words, said.places[number - 1], said.places[number]
+    if "with" not in words[last:start] or any(word in VERBS for word in words[:end]):
+        return False
+    return first < end < len(words) and words[end] in VERBS
 
 
 def _alternatives(said: Sentence, group: Sequence[int]) -> Sequence[int]:
@@ -228,13 +243,13 @@ def _beside_or(said: Sentence, m: int) -> bool:
     """Whether a mention is an alternative to something that is no finding: "skin fold or pneumothorax"."""
     words, (start, end) = said.words, said.places[m]
     if end + 1 < len(words) and words[end] in EITHER:
-        return not said.modifying[end + 1] and not words[end + 1].isdigit()
+        return not words[end + 1].isdigit()
     at = start - 1
     while at > 0 and (said.modifying[at] or words[at] in ("a", "an", "the", "early", "simply", "merely")):
         at -= 1
     if at < 1 or words[at] not in EITHER:
         return False
-    return not said.modifying[at - 1] and words[at - 1] not in (",", "and") and not words[at - 1].isdigit()
+    return not said.modifying[at - 1] and words[at - 1] not in _KINDS and not words[at - 1].isdigit()
 
 
 def _of_a_verb(words: Sequence[str], cue: Cue) -> bool:
@@ -257,7 +272,7 @@ def _behind(said: Sentence, group: Sequence[int], used: set[int]) -> Cue | None:
             return None
         if words[cue.start] != "if" and any(words[n] in VERBS or words[n] == ":" for n in between):
             return None
-        if cue.back and number not in used and not _of_a_verb(words, cue):
+        if cue.back and (number not in used or words[cue.end - 1] in ("over", "than")) and not _of_a_verb(words, cue):
             return cue
         if "ends" in cue.values:
             return None
