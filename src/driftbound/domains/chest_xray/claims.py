@@ -17,8 +17,8 @@ from driftbound.records import Claim, Polarity
 NO_FINDING = "No Finding"
 _WITHOUT_PLACE = frozenset({"Cardiomegaly", "Enlarged Cardiomediastinum", NO_FINDING})
 _WITHOUT_ZONE = frozenset({"Fracture", DEVICES})
-_NOT_SUBTLE = frozenset({"Fracture", "Lung Lesion"})
-"""Of these "subtle" says how they show, not how large they are."""
+_UNSAID = {"Fracture": ("subtle",), "Lung Lesion": ("subtle",), "Cardiomegaly": ("large",)}
+"""Words that are no size of such a finding: a large heart is an enlarged one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +103,8 @@ def _fitting(words: Sequence[str], mention: Mention, own: Sequence[Modifier]) ->
         barred = {"zone"} | ({"severity"} if mention.finding == DEVICES else set())
     elif mention.kind == SIGN and mention.finding == "Atelectasis":
         barred = {"severity"}  # how far a hemidiaphragm is raised
-    subtle = mention.finding in _NOT_SUBTLE
-    return [
-        each
-        for each in own
-        if each.attribute not in barred and not (subtle and words[each.start] == "subtle")
-    ]
+    unsaid = _UNSAID.get(mention.finding, ())
+    return [each for each in own if each.attribute not in barred and words[each.start] not in unsaid]
 
 
 def _value(mention: Mention, ruling: Ruling, cues: Sequence[Cue], reading: Reading) -> str:

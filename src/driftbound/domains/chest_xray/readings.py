@@ -89,6 +89,11 @@ def _describes(heading: Sequence[Token], tokens: Sequence[Token]) -> bool:
 def _of(passage: Passage, spoken: set[int]) -> Iterator[Reading]:
     """A sentence, with its heading where it speaks of that; or both apart."""
     tokens, number = passage.tokens, passage.number
+    if passage.first and passage.heading and _is_statement(passage.heading, tokens):
+        colon = Token(":", passage.heading[-1].end, passage.heading[-1].end + 1)
+        tokens = [*passage.heading, colon, *tokens]
+        yield Reading(tokens, mentions_of([token.word for token in tokens]), number)
+        return
     mentions = mentions_of([token.word for token in tokens])
     if mentions:
         answers = len(tokens) > 1 and tokens[0].word in _ANSWERS and tokens[1].word in _AFTER_ANSWER
@@ -97,10 +102,6 @@ def _of(passage: Passage, spoken: set[int]) -> Iterator[Reading]:
             if named:
                 yield Reading([*passage.heading, tokens[0]], named, number, of_heading=len(passage.heading))
                 mentions = mentions_of(["", *[token.word for token in tokens[1:]]])
-        elif passage.first and passage.heading and _is_statement(passage.heading, tokens):
-            colon = Token(":", passage.heading[-1].end, passage.heading[-1].end + 1)
-            tokens = [*passage.heading, colon, *tokens]
-            mentions = mentions_of([token.word for token in tokens])
         yield Reading(tokens, mentions, number)
         return
     headings = [passage.heading] if passage.first else []
@@ -123,7 +124,12 @@ def _is_statement(heading: Sequence[Token], tokens: Sequence[Token]) -> bool:
     """Whether a heading says more of a finding than its name, and what follows does not deny it: "left basal
     opacity: atelectasis or pneumonia"."""
     words = [token.word for token in heading]
-    if not modifiers_of(words) or not mentions_of(words):
+    named = mentions_of(words)
+    if words[0] == "evidence":
+        return False
+    if any(cue.ahead and any(cue.end <= one.start for one in named) for cue in cues_of(words)):
+        return True
+    if not modifiers_of(words) or not named:
         return False
     return not any(cue.ahead == ABSENT or cue.back == ABSENT for cue in cues_of([t.word for t in tokens]))
 

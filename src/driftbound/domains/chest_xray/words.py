@@ -6,7 +6,7 @@ from typing import NamedTuple
 from driftbound.domains.chest_xray.spelling import spelt
 
 _TOKEN = re.compile(
-    r"[A-Za-z]+(?:['’][A-Za-z]+)?|[0-9]+(?:\.[0-9]+)?|[.,;:!?()/&+|%<>\[\]]|(?<=\s)(?:--?|[–—])(?=\s)|—"
+    r"[wW]/[oO]?(?![A-Za-z])|[A-Za-z]+(?:['’][A-Za-z]+)?|[0-9]+(?:\.[0-9]+)?|[.,;:!?()/&+|%<>\[\]]|(?<=\s)(?:--?|[–—])(?=\s)|—"
 )
 _MARKS = {
     "&": "and",
@@ -21,6 +21,10 @@ _MARKS = {
     "--": "dash",
     "–": "dash",
     "—": "dash",
+    "w/": "with",
+    "W/": "with",
+    "w/o": "without",
+    "W/O": "without",
 }
 
 
@@ -58,7 +62,9 @@ def tokens_of(text: str, start: int, end: int) -> list[Token]:
 
 
 def _word(raw: str) -> str:
-    word = spelt(raw.lower().replace("’", "'")) if raw[0].isalpha() else _MARKS.get(raw, raw)
+    word = _MARKS.get(raw, raw)
+    if word[0].isalpha() and word == raw:
+        word = spelt(raw.lower().replace("’", "'"))
     if len(_read) < _KEPT:
         _read[raw] = word
     return word
@@ -67,5 +73,7 @@ def _word(raw: str) -> str:
 def _asks_of_next(text: str, at: int, end: int) -> bool:
     """Whether a question mark stands before what it doubts ("? pneumonia", "(?edema)")."""
     before = text[at - 2] if at > 1 else " "
-    after = text[at : at + 2].lstrip(" ")
-    return at < end and before in " ,(\n" and after[:1].isalpha() and after[:1].islower()
+    after = text[at : at + 2]
+    if at >= end or before not in " ,(\n":
+        return False
+    return after[:1].isalpha() or after.lstrip(" ")[:1].islower()
