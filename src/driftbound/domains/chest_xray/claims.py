@@ -86,12 +86,19 @@ def _judged(
 def _modifiers(words: Sequence[str], cues: Sequence[Cue], quiet: Sequence[bool]) -> list[Modifier]:
     """The modifiers of a sentence: not those inside a cue; and denials of a change, which are a course."""
     cued = {n for cue in cues for n in range(cue.start, cue.end) if "affirmed" not in cue.values}
+    cued |= {n for cue in cues if cue.ahead == ABSENT for n in _contrary(words, cue)}
     found = [each for each in modifiers_of(words) if each.start not in cued and not quiet[each.start]]
     return found + [
         Modifier("course", "stable", cue.start, cue.end)
         for cue in cues
         if "stable" in cue.values and not cue.ahead and not quiet[cue.start]
     ]
+
+
+def _contrary(words: Sequence[str], cue: Cue) -> range:
+    """The words of a place that a denial denies: "on the left, not on the right"."""
+    at = cue.end
+    return range(at, at + 3) if words[at : at + 1] and words[at] in ("on", "in", "at") else range(0)
 
 
 def _fitting(words: Sequence[str], mention: Mention, own: Sequence[Modifier]) -> list[Modifier]:

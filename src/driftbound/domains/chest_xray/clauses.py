@@ -10,7 +10,8 @@ VERBS = frozenset(
      "lies", "lie", "projects", "project", "ends", "terminates", "may", "might", "could", "can", "cannot",
      "would", "should", "represents", "represent", "reflects", "reflect", "suggests", "suggest", "indicates",
      "raises", "measures", "extends", "obscures", "overlies", "isn't", "aren't", "wasn't", "weren't", "see",
-     "sees", "noted", "lacks", "implies", "enters", "reaches", "passes", "does", "do", "did", "favors", "fits"}
+     "sees", "noted", "lacks", "implies", "enters", "reaches", "passes", "does", "do", "did", "favors",
+     "fits"}
 )  # fmt: skip
 """Finite verbs, as far as sentences about films need them."""
 BEING = frozenset(

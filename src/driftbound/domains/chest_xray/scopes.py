@@ -155,6 +155,13 @@ def _governed(said: Sentence, cue: Cue, stops: Sequence[bool]) -> list[int]:
             continue
         if word in VERBS and (found or (spoken and cue.ahead == UNCERTAIN and word in BEING)):
             break
+        if (
+            word == ","
+            and not found
+            and cue.ahead == ABSENT
+            and (at == cue.end or words[cue.start] == "without")
+        ):
+            break
         if word in (",", "and") and found and not _goes_on(said, at, cue, stops):
             break
         at += 1
@@ -204,8 +211,11 @@ def _groups(said: Sentence, stops: Sequence[bool]) -> list[list[int]]:
     for number, (start, _) in enumerate(said.places):
         last = said.places[number - 1][1] if number else 0
         between = range(last, start)
+        gap = list(words[last:start])
+        apposed = number > 0 and said.shadows[number - 1] and gap[-1:] == [","] and len(gap) > 1
         together = (
             number > 0
+            and not apposed
             and (any(words[n] in _LIST for n in between) or _subject(said, number))
             and not said.verbal[number - 1]
             and said.clause[last - 1] == said.clause[start]
@@ -272,7 +282,11 @@ def _behind(said: Sentence, group: Sequence[int], used: set[int]) -> Cue | None:
             return None
         if words[cue.start] != "if" and any(words[n] in VERBS or words[n] == ":" for n in between):
             return None
-        if cue.back and (number not in used or words[cue.end - 1] in ("over", "than")) and not _of_a_verb(words, cue):
+        if (
+            cue.back
+            and (number not in used or words[cue.end - 1] in ("over", "than"))
+            and not _of_a_verb(words, cue)
+        ):
             return cue
         if "ends" in cue.values:
             return None
