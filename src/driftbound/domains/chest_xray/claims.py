@@ -79,8 +79,15 @@ def _judged(
         if mention.kind == NOT:
             continue
         value = _value(mention, ruled[n], cues, reading)
+        if value == ABSENT and mention.finding == DEVICES and _of_its_tip(words, mention, ruled[n]):
+            value = PRESENT
         if value:
             yield _Said(mention, value, ruled[n], told(words, _fitting(words, mention, mine), places[n]))
+
+
+def _of_its_tip(words: Sequence[str], mention: Mention, ruling: Ruling) -> bool:
+    """Whether only the tip of a tube is denied: "tip of the NG tube not seen"."""
+    return ruling.end > mention.end and "tip" in words[max(0, mention.start - 3) : mention.end + 1]
 
 
 def _modifiers(words: Sequence[str], cues: Sequence[Cue], quiet: Sequence[bool]) -> list[Modifier]:

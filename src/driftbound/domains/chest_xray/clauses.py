@@ -45,7 +45,11 @@ def clauses(
             word in (",", "and")
             and at not in taken
             and begin < at < len(words) - 1
-            and (any(n in starts for n in range(begin, at)) or not VERBS.isdisjoint(words[begin:at]))
+            and (
+                any(n in starts for n in range(begin, at))
+                or not VERBS.isdisjoint(words[begin:at])
+                or begin in breaks
+            )
             and _begins(words, at, begin, breaks, denials)
         ):
             number, begin = number + 1, at

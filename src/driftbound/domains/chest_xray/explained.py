@@ -52,7 +52,7 @@ def _source(
     between = set(words[mentions[last].end : mention.start])
     if _SAME_PLACE & between and {"with", "and"} & between:
         return last
-    if ruling.explains >= 0 and last in sources:
+    if last in sources and (ruling.explains >= 0 or (ruling.value == "uncertain" and "or" in between)):
         return sources[last]
     source = mentions[last]
     if mention.kind == SIGN and "with" in between:

@@ -65,7 +65,7 @@ def readings(listed: Sequence[Passage]) -> Iterator[Reading]:
             speaking.add(id(heading))
         for reading in _of(passage, spoken):
             reading.lent = _lent(passage)
-            reading.possible = kind == UNCERTAIN
+            reading.possible = UNCERTAIN in (kind, _kind(passage.above))
             yield reading
 
 
