@@ -194,14 +194,19 @@ def _goes_on(said: Sentence, at: int, cue: Cue, stops: Sequence[bool]) -> bool:
         return True
     if words[at] == "," and rest[:1] in (["or"], ["nor"], ["versus"]):
         return True
-    if words[at] == "," and rest[:1] == ["and"]:
+    comma = words[at] == ","
+    if comma and rest[:1] == ["and"]:
         at, rest = at + 1, rest[1:]
     if words[at] == "and" and rest[:1] == ["or"]:
         return True
     either = any(word in EITHER or word == "nor" for word in rest)
-    if cue.ahead == UNCERTAIN and words[at] == ",":
+    if cue.ahead == UNCERTAIN and comma:
         return either
-    return either or not (at + 1 < len(words) and said.modifying[at + 1])
+    if either or not rest:
+        return True
+    first = at + 1 + (rest[0] in ("a", "an", "the"))
+    own = first < len(words) and said.modifying[first]
+    return not own and not (rest[0] in ("a", "an") and words[cue.start] == "no")
 
 
 def _groups(said: Sentence, stops: Sequence[bool]) -> list[list[int]]:
