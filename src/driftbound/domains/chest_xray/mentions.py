@@ -26,7 +26,8 @@ _FILLERS = frozenset(
      "likely", "perhaps", "suspected", "upper", "does", "do", "dash", "definitely", "appearance", "position",
      "midline", "shows", "show", "demonstrates", "demonstrate", "reveals", "any", "significant", "acute",
      "evidence", "sign", "signs", "portable", "ap", "technique", "given", "allowing", "symmetric", "aorta",
-     "aortic", "hilum", "trachea", "diaphragm", "normally", "symmetrically", "fully", "adequately", "free"}
+     "aortic", "hilum", "least", "great", "vessels", "measures", "cm", "approximately", "trachea",
+     "diaphragm", "normally", "symmetrically", "fully", "adequately", "free"}
 )  # fmt: skip
 """What may stand between a part of the chest and what it is called."""
 _NO = frozenset({"not", "no", "isn't", "aren't", "wasn't", "without", "nor", "neither", "never"})
