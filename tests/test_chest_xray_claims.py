@@ -110,6 +110,14 @@ def said(text):
         ("The heart is enlarged, and an aortic injury is possible.", ["+Cardiomegaly"]),
         ("NG tube likely ends in the stomach.", ["+Support Devices enteric tube"]),
         ("Although the history mentions heart failure, I see no edema.", ["-Edema"]),
+        ("No consolidation and a small left effusion.",
+         ["-Consolidation", "+Pleural Effusion left mild"]),
+        ("The effusion is on the left rather than on the right.", ["+Pleural Effusion left"]),
+        ("Tip of the NG tube not seen.", ["+Support Devices enteric tube"]),
+        ("Interval extubation.", ["-Support Devices"]),
+        ("Pneumonia is an infection of the lung.", []),
+        ("Pneumonia is a possibility.", ["?Pneumonia"]),
+        ("Check the costophrenic angles for effusion.", []),
         # misspelt
         ("No pnuemothorax. Small plueral effusoin.", ["-Pneumothorax", "+Pleural Effusion mild"]),
         # headings

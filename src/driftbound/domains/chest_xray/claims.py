@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from driftbound.domains.chest_xray.clauses import VERBS, clauses
 from driftbound.domains.chest_xray.cues import ABSENT, PRESENT, UNCERTAIN, Cue, cues_of, silenced
+from driftbound.domains.chest_xray.definitions import defines
 from driftbound.domains.chest_xray.explained import explained
 from driftbound.domains.chest_xray.mentions import DENIED, DEVICES, NOT, SIGN, Mention
 from driftbound.domains.chest_xray.modifiers import ATTRIBUTES, Modifier, modifiers_of, shared_out
@@ -45,7 +46,7 @@ def _of(reading: Reading) -> Iterator[Claim]:
     cues = cues_of(words)
     quiet = silenced(words, cues)
     mentions = [mention for mention in reading.mentions if not quiet[mention.start]]
-    if all(mention.kind == NOT for mention in mentions):
+    if all(mention.kind == NOT for mention in mentions) or defines(words, reading.mentions):
         return
     echo = any("echo" in cue.values for cue in cues)
     for said in _judged(words, mentions, cues, quiet, reading):
