@@ -7,12 +7,13 @@ from driftbound.domains.chest_xray.clauses import VERBS, clauses
 from driftbound.domains.chest_xray.cues import ABSENT, PRESENT, UNCERTAIN, Cue, cues_of, silenced
 from driftbound.domains.chest_xray.definitions import defines
 from driftbound.domains.chest_xray.explained import explained
+from driftbound.domains.chest_xray.groups import Sentence
 from driftbound.domains.chest_xray.mentions import DENIED, DEVICES, NOT, SIGN, Mention
 from driftbound.domains.chest_xray.modifiers import ATTRIBUTES, Modifier, modifiers_of, shared_out
 from driftbound.domains.chest_xray.passages import passages
 from driftbound.domains.chest_xray.places import Values, told
 from driftbound.domains.chest_xray.readings import Reading, readings
-from driftbound.domains.chest_xray.scopes import Ruling, Sentence, rulings
+from driftbound.domains.chest_xray.scopes import Ruling, rulings
 from driftbound.records import Claim, Polarity
 
 NO_FINDING = "No Finding"
@@ -75,6 +76,9 @@ def _judged(
     shared = shared_out(words, places, modifiers, clause, cues)
     numbers = [at[mention.start, mention.end] for mention in mentions]
     own = [list(shared[n]) for n in numbers]
+    for mention, n, mine in zip(mentions, numbers, own, strict=True):
+        if mention.finding == DEVICES and n:
+            mine[:] = [each for each in mine if each.attribute != "side" or each.end > places[n - 1][1]]
     explained(words, mentions, [ruled[n] for n in numbers], own)
     for mention, n, mine in zip(mentions, numbers, own, strict=True):
         if mention.kind == NOT:

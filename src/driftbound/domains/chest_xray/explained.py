@@ -11,6 +11,9 @@ _SOURCES = frozenset({"Lung Opacity", "Consolidation", "Lung Lesion", "Atelectas
 _PLACELESS = frozenset(
     {"Cardiomegaly", "Enlarged Cardiomediastinum", "Support Devices", "Fracture", "No Finding"}
 )
+_ENDS = frozenset(
+    {"with", "but", "which", ":", "though", "although", "while", "whereas", "however", "yet", "because"}
+)
 _FAR = 8
 """So many words before a mention may stand what links it to what it explains."""
 _SAME_PLACE = frozenset({"adjacent", "underlying", "overlying", "subjacent", "accompanying"})
@@ -75,6 +78,6 @@ def _link(words: Sequence[str], mentions: Sequence[Mention], n: int) -> int:
             return at
         if word in ("is", "are"):
             return at if words[at + 1] in ("a", "an") else -1
-        if word in ("with", "but", "which", ":"):
+        if word in _ENDS:
             return -1
     return -1

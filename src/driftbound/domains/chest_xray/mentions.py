@@ -14,20 +14,21 @@ _HALF = 0.5
 _NEAR = 9
 """So many words behind a part of the chest may stand before what it is called."""
 _FILLERS = frozenset(
-    {"and", ",", "is", "are", "was", "were", "remains", "remain", "appears", "appear", "in", "size", "the",
-     "there", "has", "have", "been", "mildly", "moderately", "markedly", "severely", "slightly", "grossly",
-     "borderline", "within", "otherwise", "also", "now", "again", "mild", "moderate", "contour", "contours",
-     "configuration", "caliber", "overall", "both", "left", "right", "lateral", "bilaterally", "visualized",
-     "to", "be", "may", "might", "could", "can", "probably", "possibly", "not", "no", "longer", "minimally",
-     "stable", "unchanged", "hilar", "hila", "silhouette", "silhouettes", "well", "expanded", "inflated",
-     "aerated", ":", "sharp", "clear", "as", "seen", "for", "age", "somewhat", "at", "an", "a", "of", "on",
-     "look", "looks", "seem", "seems", "clearly", "it", "they", "which", "shape", "hyperinflated",
-     "hyperexpanded", "hypoinflated", "low", "relatively", "completely", "entirely", "bilateral", "all",
-     "likely", "perhaps", "suspected", "upper", "does", "do", "dash", "definitely", "appearance", "position",
-     "midline", "shows", "show", "demonstrates", "demonstrate", "reveals", "any", "significant", "acute",
-     "evidence", "sign", "signs", "portable", "ap", "technique", "given", "allowing", "symmetric", "aorta",
-     "aortic", "hilum", "least", "great", "vessels", "measures", "cm", "approximately", "trachea",
-     "diaphragm", "normally", "symmetrically", "fully", "adequately", "free"}
+    {"and", ",", "that", "is", "are", "was", "were", "remains", "remain", "appears", "appear", "in",
+     "size", "the", "there", "has", "have", "been", "mildly", "moderately", "markedly", "severely",
+     "slightly", "grossly", "borderline", "within", "otherwise", "also", "now", "again", "mild",
+     "moderate", "contour", "contours", "configuration", "caliber", "overall", "both", "left", "right",
+     "lateral", "bilaterally", "visualized", "to", "be", "may", "might", "could", "can", "probably",
+     "possibly", "not", "no", "longer", "minimally", "stable", "unchanged", "hilar", "hila", "silhouette",
+     "silhouettes", "well", "expanded", "inflated", "aerated", ":", "sharp", "clear", "as", "seen", "for",
+     "age", "somewhat", "at", "an", "a", "of", "on", "look", "looks", "seem", "seems", "clearly", "it",
+     "they", "which", "shape", "hyperinflated", "hyperexpanded", "hypoinflated", "low", "relatively",
+     "completely", "entirely", "bilateral", "all", "likely", "perhaps", "suspected", "upper", "does", "do",
+     "dash", "definitely", "appearance", "position", "midline", "shows", "show", "demonstrates",
+     "demonstrate", "reveals", "any", "significant", "acute", "evidence", "sign", "signs", "portable",
+     "ap", "technique", "given", "allowing", "symmetric", "aorta", "aortic", "hilum", "least", "great",
+     "vessels", "measures", "cm", "approximately", "trachea", "diaphragm", "normally", "symmetrically",
+     "fully", "adequately", "free"}
 )  # fmt: skip
 """What may stand between a part of the chest and what it is called."""
 _NO = frozenset({"not", "no", "isn't", "aren't", "wasn't", "without", "nor", "neither", "never"})

@@ -35,6 +35,7 @@ def told(words: Sequence[str], own: Sequence[Modifier], place: tuple[int, int]) 
     if len(apart) < 2:
         return [common]
     found, side = [], None
+    zoned = any(part.said("zone") for part in apart)
     sizes = {each.value for part in apart for each in part.said("severity")}
     for part in apart:
         mine = dict(common)
@@ -42,7 +43,7 @@ def told(words: Sequence[str], own: Sequence[Modifier], place: tuple[int, int]) 
             said = part.said(name)
             if said:
                 mine[name] = _chosen(words, said, name, place)
-            elif name == "zone" or (name == "severity" and len(sizes) > 1):
+            elif (name == "zone" and zoned) or (name == "severity" and len(sizes) > 1):
                 mine.pop(name, None)
         if not part.said("side") and side is not None:
             mine["side"] = side

@@ -2,15 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from driftbound.domains.chest_xray.clauses import BEING, VERBS
 from driftbound.domains.chest_xray.cues import ABSENT, PRESENT, UNCERTAIN, Cue
+from driftbound.domains.chest_xray.groups import EITHER, Sentence, alternatives, beside_or, groups
 
-_LIST = frozenset({"and", "or", "nor", ",", "versus", "vs"})
-EITHER = frozenset({"or", "versus", "vs"})
-_KINDS = frozenset({",", "and", "early", "acute", "chronic", "focal", "old", "recent", "one", "two", "more"})
-"""What stands before an "or" between adjectives or numbers: "early or mild edema"."""
 _SUGGEST = frozenset(
     {"suggest", "suggests", "suggesting", "suggestive", "suggested", "concerning", "suspicious", "worrisome",
      "indicative", "indicate", "concern", "suspicion", "compatible", "consistent", "convincing", "represent",
@@ -21,6 +17,7 @@ _NOT_GOVERNED = frozenset({",", "and", ")", "over", "because", "given", "althoug
 """Words behind a cue that speaks of what stands before it, and not of what follows."""
 _SHOWING = frozenset({"shows", "show", "demonstrates", "demonstrate", "reveals", "showing"})
 _ADVERBS = frozenset({"likely", "probably", "possibly", "presumably", "perhaps"})
+_QUALITIES = frozenset({"chronic", "old", "acute", "accentuated", "exaggerated", "technical", "positional"})
 _BEHIND_ADVERBS = frozenset(
     {",", "(", ")", "and", "but", "in", "at", "on", "given", "because", "present", "there", "here", "too",
      "as", "although", "though", "with", "considering", "based", "dash", "since", "underlying",
@@ -44,23 +41,6 @@ class Ruling:
     """The first word of the cue by which it explains what stands before it; -1: it explains nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """A sentence as the scopes see it."""
-
-    words: Sequence[str]
-    places: Sequence[tuple[int, int]]
-    """The words of each mention, in order."""
-    verbal: Sequence[bool]
-    """Whether a mention is a statement of its own ("heart is enlarged")."""
-    cues: Sequence[Cue]
-    clause: Sequence[int]
-    modifying: Sequence[bool]
-    """Which words say side, zone, size or course."""
-    shadows: Sequence[bool]
-    """Whether a mention is an opacity, which others explain."""
-
-
 def rulings(said: Sentence) -> list[Ruling]:
     """What is said of each mention."""
     places = said.places
@@ -77,11 +57,11 @@ def rulings(said: Sentence) -> list[Ruling]:
             ahead[m] = cue
             used.add(number)
     found: list[Ruling] = []
-    for group in _groups(said, stops):
+    for group in groups(said, stops):
         back = _behind(said, group, used)
-        doubted = _alternatives(said, group)
+        doubted = alternatives(said, group)
         for m in group:
-            alone = _beside_or(said, m)
+            alone = beside_or(said, m)
             found.append(_ruling(places, m, ahead[m], back, m in doubted or alone))
     return found
 
@@ -209,69 +189,19 @@ def _goes_on(said: Sentence, at: int, cue: Cue, stops: Sequence[bool]) -> bool:
     return not own and not (rest[0] in ("a", "an") and words[cue.start] == "no")
 
 
-def _groups(said: Sentence, stops: Sequence[bool]) -> list[list[int]]:
-    """Mentions that are told together: "atelectasis, effusion and pneumonia"."""
-    words, heads = said.words, {cue.start for cue in said.cues if cue.ahead or cue.back}
-    groups: list[list[int]] = []
-    for number, (start, _) in enumerate(said.places):
-        last = said.places[number - 1][1] if number else 0
-        between = range(last, start)
-        gap = list(words[last:start])
-        apposed = number > 0 and said.shadows[number - 1] and gap[-1:] == [","] and len(gap) > 1
-        together = (
-            number > 0
-            and not apposed
-            and (any(words[n] in _LIST for n in between) or _subject(said, number))
-            and not said.verbal[number - 1]
-            and said.clause[last - 1] == said.clause[start]
-            and not any(
-                n in heads or (stops[n] and words[n] != "with") or words[n] in VERBS or words[n] == "("
-                for n in between
-            )
-        )
-        if together:
-            groups[-1].append(number)
-        else:
-            groups.append([number])
-    return groups
-
-
-def _subject(said: Sentence, number: int) -> bool:
-    """Whether a mention and the one before it are a subject: "pneumonia with effusion is suspected"."""
-    words, (first, last), (start, end) = said.words, said.places[number - 1], said.places[number]
-    if "with" not in words[last:start] or any(word in VERBS for word in words[:end]):
-        return False
-    return first < end < len(words) and words[end] in VERBS
-
-
-def _alternatives(said: Sentence, group: Sequence[int]) -> Sequence[int]:
-    """Those of a group that are alternatives to each other; not the opacity that they explain
-    ("opacity, atelectasis or pneumonia")."""
-    gaps = [said.words[said.places[a][1] : said.places[b][0]] for a, b in pairwise(group)]
-    if not any(not EITHER.isdisjoint(gap) for gap in gaps):
-        return ()
-    apposed = said.shadows[group[0]] and list(gaps[0]) == [","]
-    return group[1:] if apposed else group
-
-
-def _beside_or(said: Sentence, m: int) -> bool:
-    """Whether a mention is an alternative to something that is no finding: "skin fold or pneumothorax"."""
-    words, (start, end) = said.words, said.places[m]
-    if end + 1 < len(words) and words[end] in EITHER:
-        return not words[end + 1].isdigit()
-    at = start - 1
-    while at > 0 and (said.modifying[at] or words[at] in ("a", "an", "the", "early", "simply", "merely")):
-        at -= 1
-    if at < 1 or words[at] not in EITHER:
-        return False
-    return not said.modifying[at - 1] and words[at - 1] not in _KINDS and not words[at - 1].isdigit()
-
-
 def _of_a_verb(words: Sequence[str], cue: Cue) -> bool:
     """Whether a doubt is about what a finding does, not about the finding: "likely ends in the stomach"."""
     word = words[cue.end] if cue.end < len(words) else ","
     adverb = words[cue.end - 1] in _ADVERBS and word not in _BEHIND_ADVERBS
-    return cue.back == UNCERTAIN and (adverb or (word in VERBS and word not in BEING))
+    quality = words[cue.end - 1] == "be" and word in _QUALITIES
+    return cue.back == UNCERTAIN and (adverb or quality or (word in VERBS and word not in BEING))
+
+
+def _past_relative(words: Sequence[str], start: int, end: int) -> int:
+    """Where what stands behind a mention goes on after a relative clause: "effusion, which ..., is small"."""
+    if end < start + 2 or words[start] != "," or words[start + 1] not in ("which", "that", "who"):
+        return start
+    return next((n for n in range(end - 1, start + 1, -1) if words[n] == ","), start)
 
 
 def _behind(said: Sentence, group: Sequence[int], used: set[int]) -> Cue | None:
@@ -282,9 +212,11 @@ def _behind(said: Sentence, group: Sequence[int], used: set[int]) -> Cue | None:
     for number, cue in enumerate(said.cues):
         if cue.start < start:
             continue
-        between = range(start, cue.start)
+        between = range(_past_relative(words, start, cue.start), cue.start)
         if cue.start >= limit or said.clause[cue.start] != said.clause[start - 1]:
             return None
+        if not cue.back and "ends" not in cue.values:
+            continue
         if words[cue.start] != "if" and any(words[n] in VERBS or words[n] == ":" for n in between):
             return None
         if (
