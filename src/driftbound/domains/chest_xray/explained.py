@@ -29,12 +29,18 @@ def explained(
     """Add the place of what a mention explains to its modifiers in ``own``, where it has none itself."""
     sources: dict[int, int] = {}
     for n, mention in enumerate(mentions):
-        if mention.finding in _PLACELESS or any(each.attribute in _PLACE for each in own[n]):
+        if mention.finding in _PLACELESS or any(each.attribute == "zone" for each in own[n]):
             continue
         source = _source(words, mentions, ruled, n, sources)
         if source is not None:
             sources[n] = source
-            own[n] += [each for each in own[source] if each.attribute in _PLACE]
+            placed = [each for each in own[source] if each.attribute in _PLACE and each not in own[n]]
+            sides = {each.value for each in [*own[n], *placed] if each.attribute == "side"}
+            own[n] += placed if len(sides) < 2 or not _sided(own[n]) else []
+
+
+def _sided(modifiers: Sequence[Modifier]) -> bool:
+    return any(each.attribute == "side" for each in modifiers)
 
 
 def _source(
@@ -77,7 +83,8 @@ def _link(words: Sequence[str], mentions: Sequence[Mention], n: int) -> int:
         if word in ("due", "secondary", "caused"):
             return at
         if word in ("is", "are"):
-            return at if words[at + 1] in ("a", "an") else -1
+            says_what = words[at + 1] in ("a", "an") and words[at - 1] != "there"
+            return at if says_what else -1
         if word in _ENDS:
             return -1
     return -1
