@@ -179,6 +179,9 @@ def test_summary_has_the_promised_shape(whole):
     for row in [*rows, *summary["baselines"].values()]:
         assert {"accuracy", "balanced_accuracy", "per_finding"} <= set(row)
         assert set(row["accuracy"]) == {"mean", "low", "high"}
+        assert {"rouge_l", "clinical_micro_f1"} <= set(row["report"])
+        assert {"contradicting", "claim_f1"} <= set(row["consistency"])
+    assert summary["references"]["cases"] == 8  # phantoms all have one
 
 
 def test_alignment_starts_at_the_log_of_its_candidates(whole):

@@ -372,7 +372,11 @@ def test_two_writes_are_byte_identical(written):
     one, two = map(files, written)
     assert one == two
     names = {f"run/images/c6-{n:05d}.png" for n in range(12)}
-    assert set(one) == names | {"run/cases.parquet", "elsewhere/truth.parquet"}
+    assert set(one) == names | {
+        "run/cases.parquet",
+        "elsewhere/truth.parquet",
+        "elsewhere/references.parquet",
+    }
 
 
 def test_cases_and_truth_are_the_populations(written):

@@ -74,7 +74,10 @@ FLOOR = {
 }
 """Part of the package -> floor. Parts of floors 2 and 3 are siblings that must not meet."""
 
-TRUTH_OWNERS = {"stages/evaluate.py", "study/score.py", "pipeline.py", "store/folder.py", "store/tables.py"}
+TRUTH_OWNERS = {
+    *("stages/evaluate.py", "study/score.py", "pipeline.py"),
+    *("store/folder.py", "store/tables.py", "store/references.py"),
+}
 
 
 def relative(path: Path) -> str:
@@ -164,9 +167,9 @@ def truth_seekers(home: str, source: str) -> list[str]:
         name = getattr(node, "attr", getattr(node, "id", getattr(node, "name", None)))
         text = getattr(node, "value", None)
         if (
-            name == "read_truth"
+            name in ("read_truth", "read_references")
             or (knows_folder and isinstance(node, ast.Attribute) and name == "truth")
-            or (isinstance(text, str) and "truth.parquet" in text)
+            or (isinstance(text, str) and ("truth.parquet" in text or "references.parquet" in text))
         ):
             found.append(f"line {getattr(node, 'lineno', 0)}")
     return found
@@ -184,6 +187,8 @@ def test_truth_seekers_are_found():
     assert truth_seekers("measure", "from driftbound.store.tables import read_truth")
     assert truth_seekers("report", "from driftbound.store.folder import RunFolder\nRunFolder(x).truth")
     assert truth_seekers("learning", "Path('demo.truth.parquet')")
+    assert truth_seekers("report", "from driftbound.store.references import read_references")
+    assert truth_seekers("learning", "Path('demo.references.parquet')")
     assert not truth_seekers("report", "record.truth")
 
 
@@ -279,10 +284,13 @@ def test_one_word_per_stage():
         "answering",
         "benchmarks",
         "gather",
+        "grading",
+        "held_out",
         "instrument",
         "judging",
         "leaving_out",
         "progression",
+        "probabilities",
         "reader",
         "questions",
         "roster",

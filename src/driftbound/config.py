@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -46,6 +46,21 @@ class MeasureConfig(Table):
     """Training cases whose answers all ``local`` teachers score, token by token; 0: none."""
 
 
+class ScorerConfig(Table):
+    """A scorer of reports that the user holds; nothing is downloaded for it."""
+
+    path: str = Field(min_length=1)
+    """Folder of its weights (docs/evaluation.md)."""
+    python: str = ""
+    """Interpreter of an environment that has its package; empty: this one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_alone(cls, given: Any) -> Any:
+        """``radgraph: /models/radgraph`` is a path."""
+        return {"path": given} if isinstance(given, str) else given
+
+
 class EvaluateConfig(Table):
     """What is compared, on which held-out cases."""
 
@@ -55,6 +70,17 @@ class EvaluateConfig(Table):
     """Bootstrap draws of patients."""
     batch_size: int = Field(48, ge=1)
     max_new_tokens: int = Field(160, ge=1)
+    samples: int = Field(1, ge=1)
+    """How many drawn answers to a case of each student are compared with each other; 1: none are drawn."""
+    temperature: float = Field(0.7, gt=0)
+    """Of these drawn answers."""
+    auroc: bool = False
+    """Read the students' and local teachers' probabilities of every finding: some scores per finding and
+    case, many times the answers' own time."""
+    clinical: dict[Literal["radgraph", "chexbert", "ratescore", "green"], ScorerConfig] = Field(
+        default_factory=dict
+    )
+    """Scorers of reports by their name: the folder of the weights, and where it needs one, a ``python``."""
 
 
 class ReportConfig(Table):

@@ -13,8 +13,10 @@ SETS = (
     *("vindr-cxr", "vindr-kaggle", "open-i", "rsna", "siim"),
 )
 """Data sets that can be read (docs/chest-xray.md)."""
-MIMIC = ("images", "labels", "exclude", "ms_cxr_t")
+MIMIC = ("images", "labels", "exclude", "ms_cxr_t", "reports")
 """Keys that say something of MIMIC-CXR alone."""
+REPORTED = ("mimic-cxr", "chexpert-plus", "open-i")
+"""Data sets with reports."""
 PRESENCE, PROGRESSION = "mscxrt_presence", "mscxrt_progression"
 """Splits of the two protocols over the films of MS-CXR-T."""
 COLLECTIONS = {
@@ -57,6 +59,10 @@ class SetConfig(Table):
     """What an uncertain label says; it must be said. ``ignore``: the finding is not scored in that study."""
     blank_as: Literal["", "absent", "ignore"] = ""
     """What a missing label says; it must be said."""
+    reports: str = ""
+    """Of MIMIC-CXR: folder that the reports lie below, or ``mimic_cxr_sectioned.csv``; empty: ``root``."""
+    section: Literal["none", "findings", "impression", "findings+impression"] = "none"
+    """What of a report evaluate takes as reference; with both sections what there is of them."""
 
     @model_validator(mode="after")
     def _said(self) -> "SetConfig":
@@ -70,6 +76,10 @@ class SetConfig(Table):
         for key in MIMIC:
             if self.set != "mimic-cxr" and key in self.model_fields_set:
                 raise ValueError(f"{key} belongs to mimic-cxr, not to {self.set}")
+        if self.section != "none" and self.set not in REPORTED:
+            raise ValueError(f"section: {self.set} has no reports; {', '.join(REPORTED)} have")
+        if self.reports and self.section == "none":
+            raise ValueError("reports: say by section what of them is the reference")
         vindr = self.set.startswith("vindr")
         if vindr != bool(self.readers):
             raise ValueError(

@@ -65,10 +65,12 @@ def _summary(run: Path) -> dict[str, Any]:
 def show_table(run: Path) -> None:
     """Print the results table of a run and what it means."""
     from driftbound.report.tables import headline_of, score_rows, splits_of
-    from driftbound.report.terminal import headline
+    from driftbound.report.terminal import consistency, headline, others, reports
 
     summary = _summary(run)
-    stdout(headline(summary))
+    for table in (headline(summary), *others(summary), reports(summary), consistency(summary)):
+        if table is not None:
+            stdout(table)
     results = next(iter(splits_of(summary).values()))
     for verdict in headline_of(results, score_rows(results, ())).verdicts:
         typer.echo(verdict.sentence)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from driftbound.records import Case, Claim, Completion, Request, Tokens, Trajectory
 
@@ -88,6 +88,22 @@ class Benchmarked(Protocol):
     def zero_shot(self, split: str) -> tuple[str, ...]:
         """The findings that the published zero-shot protocol of a split's data set averages over, as far as
         they are the field's; none where there is no such protocol."""
+
+
+@runtime_checkable
+class YesNo(Protocol):
+    """What a ``Domain`` has besides where a model can be asked for one finding, its probabilities read."""
+
+    def yes_no(self, finding: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+        """A question (empty: the case's own), and the whole answers that assert, and that deny, a finding."""
+
+
+@runtime_checkable
+class Published(Protocol):
+    """What a ``Domain`` has besides where others have published figures on the same data."""
+
+    def published(self) -> Mapping[str, Any] | None:
+        """What was published, as ``report/published.py`` reads it; ``None``: nothing on these cases."""
 
 
 @runtime_checkable

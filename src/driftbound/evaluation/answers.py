@@ -1,9 +1,11 @@
 """Answers of students to held-out cases: generated in batches, each kept, so that a killed run goes on."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +16,10 @@ from driftbound.records import Status
 from driftbound.store.tables import read_rows, write_rows
 
 _BATCH = pa.schema([("case_id", pa.string()), ("text", pa.string()), ("truncated", pa.bool_())])
-
+PREDICTIONS = pa.schema(
+    [(name, pa.string()) for name in ("case_id", "split", "row", "text", "status", "correct", "truth")]
+)
+"""Every answer: ``predictions.parquet``."""
 
 CONSENSUS = "consensus"
 MAJORITY = "baseline:majority"
@@ -67,6 +72,16 @@ class Job:
     case_ids: tuple[str, ...]
     questions: tuple[str, ...]
     images: tuple[tuple[Path, ...], ...]
+    sample: int = 0
+    """0: the greedy answer; else the number of a drawn one."""
+    temperature: float = 0.0
+    seeds: tuple[int, ...] = ()
+    """Of a drawn answer, per case."""
+
+    @property
+    def folder(self) -> str:
+        """Where its batches lie."""
+        return f"{self.split}@{self.sample}" if self.sample else self.split
 
 
 def generate(
@@ -78,7 +93,7 @@ def generate(
     max_new_tokens: int,
     title: str,
 ) -> list[list[Text]]:
-    """Greedy texts of every job, in its order of cases.
+    """Texts of every job, in its order of cases.
 
     Each batch is a file below ``partial``; what is there of these very cases is not generated again, and
     the model is loaded (once) only when something is missing.
@@ -89,7 +104,7 @@ def generate(
         for job in jobs:
             texts.append([])
             for start in range(0, len(job.case_ids), batch_size):
-                path = partial / job.row.partition(":")[2] / job.split / f"{start:06d}.parquet"
+                path = partial / job.row.partition(":")[2] / job.folder / f"{start:06d}.parquet"
                 batch = slice(start, start + batch_size)
                 rows = read_rows(path) if path.exists() else []
                 if [row["case_id"] for row in rows] != list(job.case_ids[batch]):
@@ -103,9 +118,16 @@ def generate(
 
 
 def _ask(policy: Policy, job: Job, batch: slice, max_new_tokens: int) -> list[dict[str, str | bool]]:
-    said = policy.generate(job.questions[batch], job.images[batch], max_new_tokens=max_new_tokens)
+    drawn: dict[str, Any] = {"temperature": job.temperature, "seeds": job.seeds[batch]} if job.sample else {}
+    said = policy.generate(job.questions[batch], job.images[batch], max_new_tokens=max_new_tokens, **drawn)
     rows = zip(job.case_ids[batch], said, strict=True)
     return [{"case_id": name, "text": text, "truncated": not ended} for name, (text, ended) in rows]
+
+
+def seeds_of(seed: int, row: str, case_ids: Sequence[str], sample: int) -> tuple[int, ...]:
+    """A seed for each drawn answer, by what it is: the same whatever else is drawn."""
+    named = (f"{seed}\0{row}\0{case_id}\0{sample}" for case_id in case_ids)
+    return tuple(int.from_bytes(hashlib.sha256(one.encode()).digest()[:4]) >> 1 for one in named)
 
 
 def other_patients(clusters: Sequence[str], rng: np.random.Generator) -> list[int] | None:

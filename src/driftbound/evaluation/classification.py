@@ -10,7 +10,8 @@ from driftbound.records import UNKNOWN, Estimate
 from driftbound.statistics.intervals import Resamples, Sampled, estimate, mean_of, ratios
 
 SIDES = ("left", "right", "both")
-_ASSERTING = frozenset({"present", *SIDES})
+ASSERTING = frozenset({"present", *SIDES})
+"""Stances that claim a finding."""
 
 Bools = NDArray[np.bool_]
 
@@ -110,7 +111,7 @@ def score(graded: Sequence[Graded], key: Key, resamples: Resamples) -> RowScore:
     answered = np.array([one.stances is not None for one in graded])[:, None]
     said = [one.stances or {} for one in graded]
     shape = key.present.shape
-    asserted = np.array([[s.get(f) in _ASSERTING for f in key.findings] for s in said]).reshape(shape)
+    asserted = np.array([[s.get(f) in ASSERTING for f in key.findings] for s in said]).reshape(shape)
     right = answered & (asserted == key.present)
     side_accuracy, wrong_side = _sides(said, asserted, key, resamples)
     return RowScore(

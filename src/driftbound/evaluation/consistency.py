@@ -1,7 +1,7 @@
 """Consistency of answers: in themselves, with their conclusions, with other samples, with a reference."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -81,6 +81,7 @@ def against(
     references: Sequence[Sequence[Claim]],
     *,
     attributes: frozenset[str] = ATTRIBUTES,
+    disclosed: Sequence[Collection[str]] = (),
 ) -> dict[str, Part]:
     """Of the claims of n answers, each against those of its reference (a report, a consensus).
 
@@ -92,8 +93,11 @@ def against(
 
     The answer's claims on findings whose presence the reference leaves uncertain are left out: they are
     neither right nor wrong. What the answer itself hedges is not claimed. Sums over claims, not over cases.
+    ``disclosed``, where it is given, are the findings that each case's prompt gives away: whether they are
+    present is not compared, their sides are.
     """
-    rows = [_against(*each, attributes) for each in zip(claims, references, strict=True)]
+    given = disclosed or [()] * len(claims)
+    rows = [_against(*each, attributes) for each in zip(claims, references, given, strict=True)]
     return _parts(
         rows,
         {
@@ -186,8 +190,8 @@ def _within(text: str | None, claims: Sequence[Claim], split: Split) -> tuple[fl
     at = split(text)
     if at is None:
         return (1, clashes > 0, clashes, 0, 0, 0, 0)
-    reasoned = named([claim for claim in claims if claim.start < at])
-    concluded = named([claim for claim in claims if claim.start >= at])
+    reasoned = named([claim for claim in claims if claim.end <= at])
+    concluded = named([claim for claim in claims if claim.end > at])  # spans may begin with the space before
     shared, agreeing = _shared(reasoned, concluded)
     return (1, clashes > 0, clashes, 1, shared, agreeing, len(concluded))
 
@@ -209,7 +213,10 @@ def _mean(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _against(
-    claims: Sequence[Claim], reference: Sequence[Claim], attributes: frozenset[str]
+    claims: Sequence[Claim],
+    reference: Sequence[Claim],
+    disclosed: Collection[str],
+    attributes: frozenset[str],
 ) -> tuple[float, ...]:
     """In the order of ``against``: hits, said, known, 2 hits, said + known; the same of what is present;
     conflicts, shared."""
@@ -218,14 +225,21 @@ def _against(
         for (finding, attribute), claim in counted(reference).items()
         if attribute == "presence" and claim.polarity is Polarity.UNCERTAIN
     }
-    known = named(reference, attributes)
-    said = {slot: value for slot, value in named(claims, attributes).items() if slot[0] not in open_ones}
+    known, said = (
+        {slot: value for slot, value in named(each, attributes).items() if not _given(slot, disclosed)}
+        for each in (reference, claims)
+    )
+    said = {slot: value for slot, value in said.items() if slot[0] not in open_ones}
     row: list[float] = []
     for one, other in ((said, known), (_present(said), _present(known))):
         hits = len(one.items() & other.items())
         row += [hits, len(one), len(other), 2 * hits, len(one) + len(other)]
     shared, agreeing = _shared(said, known)
     return (*row, shared - agreeing, shared)
+
+
+def _given(slot: Slot, disclosed: Collection[str]) -> bool:
+    return slot[1] == "presence" and slot[0] in disclosed
 
 
 def _present(said: Mapping[Slot, str]) -> dict[Slot, str]:

@@ -1,16 +1,41 @@
 """The results table as JSON and rows: one entry per teacher, student, consensus and baseline."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from driftbound.evaluation.answers import ALIGNED_SHUFFLED, ALWAYS_PRIOR, CONSENSUS, MAJORITY, SHUFFLED, SIGNS
-from driftbound.evaluation.classification import Rates, RowScore, best
+from driftbound.evaluation.classification import Key, Rates, RowScore, best
 from driftbound.evaluation.ranks import ranks
+from driftbound.evaluation.yes_no import sampled
 from driftbound.records import Estimate
-from driftbound.statistics.intervals import Sampled, difference, estimate, mean_of, plain, plain_estimate
+from driftbound.statistics.intervals import (
+    Resamples,
+    Sampled,
+    difference,
+    estimate,
+    mean_of,
+    plain,
+    plain_estimate,
+)
 
+SCORES = pa.schema(
+    [(name, pa.string()) for name in ("row", "split", "finding")]
+    + [(name, pa.int64()) for name in ("tp", "fp", "tn", "fn")]
+    + [
+        (name, pa.float64())
+        for name in (
+            *("accuracy", "accuracy_low", "accuracy_high"),
+            *("balanced_accuracy", "balanced_accuracy_low", "balanced_accuracy_high"),
+            *("f1", "f1_low", "f1_high"),
+            *("sensitivity", "specificity", "prevalence"),
+        )
+    ]
+)
+"""Counts and rates per row and finding: ``scores.parquet``."""
 _ALIGNED = "student:aligned"
 _COMPARED = (
     (_ALIGNED, "student:bootstrapped"),
@@ -46,13 +71,7 @@ def split_tables(
     teachers = {name.partition(":")[2]: row for name, row in rows.items() if name.startswith("teacher:")}
     students = {name.partition(":")[2]: row for name, row in rows.items() if name.startswith("student:")}
     leader = best(teachers, lead)
-    pairs = {
-        f"{_short(one)}_minus_{_short(other)}": (rows[one], rows[other])
-        for one, other in _COMPARED
-        if one in rows and other in rows
-    }
-    if leader is not None:
-        pairs["aligned_minus_best_teacher"] = rows[_ALIGNED], teachers[leader]
+    pairs = {name: (rows[one], rows[other]) for name, (one, other) in _pairs(rows, leader).items()}
     baselines = _of_kind("baseline", tables)
     for shuffled in (name for name in (SHUFFLED, ALIGNED_SHUFFLED) if name not in rows):
         empty = _blank(tables[MAJORITY]) | {"note": "not possible: the images of one patient only"}
@@ -68,6 +87,51 @@ def split_tables(
         "draws_left_out": plain(_undefined(mean_of(rows[MAJORITY].rates.balanced, lead))),
         "one_class": [name for f, name in enumerate(findings) if not 0 < rows[MAJORITY].prevalence[f] < 1],
     }
+
+
+def extend(tables: dict[str, Any], word: str, found: Mapping[str, Mapping[str, Sampled]]) -> None:
+    """Add further numbers under ``word`` to every row of one split's tables, and to its comparisons.
+
+    ``found`` is row -> metric -> its value on all cases and on each draw (one column), of the draws that
+    all rows share.
+    """
+    for row, metrics in found.items():
+        made = {metric: plain_estimate(_column(one, 0)) for metric, one in metrics.items()}
+        _entry(tables, row).setdefault(word, {}).update(made)
+    for name, (one, other) in _pairs(found, tables["best_teacher"]).items():
+        both = found[one].keys() & found[other].keys()
+        made = {
+            metric: plain_estimate(difference(found[one][metric], found[other][metric]))
+            for metric in found[one]
+            if metric in both
+        }
+        tables["comparisons"][name].setdefault(word, {}).update(made)
+
+
+def extend_auroc(
+    tables: dict[str, Any],
+    chances: Mapping[str, NDArray[np.float64]],
+    key: Key,
+    headline: Sequence[str],
+    resamples: Resamples,
+) -> None:
+    """Put ``auroc`` into the rows with probabilities (n, F) of the key's findings, and into comparisons.
+
+    ``mean`` is over the headline findings of which the truth has both classes, ``mean_14`` over all such.
+    What is not scored, or not known, has no part.
+    """
+    truth = np.where(key.scored, key.present.astype(np.float64), np.nan)
+    found = {row: sampled(one, truth, resamples) for row, one in chances.items()}
+    lead, every = [key.findings.index(name) for name in headline], range(len(key.findings))
+    for row, areas in found.items():
+        _entry(tables, row)["auroc"] = {
+            "mean": plain_estimate(_column(mean_of(areas, lead), 0)),
+            "mean_14": plain_estimate(_column(mean_of(areas, every), 0)),
+            "mean_findings": int((~np.isnan(areas.point[lead])).sum()),
+            "per_finding": {name: plain_estimate(_column(areas, f)) for f, name in enumerate(key.findings)},
+        }
+    for name, (one, other) in _pairs(found, tables["best_teacher"]).items():
+        tables["comparisons"][name]["auroc"] = plain_estimate(_difference(found[one], found[other], lead))
 
 
 def table(row: RowScore, findings: Sequence[str], headline: Sequence[str], note: str) -> dict[str, Any]:
@@ -162,6 +226,20 @@ def _difference(one: Sampled, other: Sampled, columns: Sequence[int]) -> Estimat
     """Of the means over those columns that both rows have a number for: else they are of other findings."""
     both = [c for c in columns if not (np.isnan(one.point[c]) or np.isnan(other.point[c]))]
     return difference(mean_of(one, both), mean_of(other, both))
+
+
+def _entry(tables: dict[str, Any], row: str) -> dict[str, Any]:
+    kind, _, name = row.partition(":")
+    entry: dict[str, Any] = tables[f"{kind}s"][name] if name else tables[row]
+    return entry
+
+
+def _pairs(rows: Collection[str], leader: str | None) -> dict[str, tuple[str, str]]:
+    """Name of a comparison -> its two rows, of those that are there."""
+    compared = {f"{_short(one)}_minus_{_short(other)}": (one, other) for one, other in _COMPARED}
+    if leader is not None:
+        compared["aligned_minus_best_teacher"] = _ALIGNED, f"teacher:{leader}"
+    return {name: pair for name, pair in compared.items() if pair[0] in rows and pair[1] in rows}
 
 
 def _short(row: str) -> str:

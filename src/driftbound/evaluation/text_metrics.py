@@ -24,6 +24,8 @@ METRICS = (*BLEU, *ROUGE, "meteor_nosyn", "cider_d")
 
 Array = NDArray[np.float64]
 _ROUGE_WORD = re.compile(r"[a-z0-9]")
+_NUMBERING = re.compile(r"^[ \t]*\d{1,2}[.)](?=\s|$)", re.MULTILINE)
+_WORD = re.compile(r"\w+(?:[.,'’/-]\w+)*|\.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,28 @@ class TextScores:
     """Metric -> which of its many implementations this is; numbers of others do not compare."""
     notes: tuple[str, ...]
     """What a reader must know of empty texts and references."""
+
+
+def missing() -> str:
+    """What keeps text metrics from being computed here, and what to install; empty: nothing."""
+    try:
+        for module in ("sacrebleu", "rouge_score.rouge_scorer", "nltk.stem.porter"):
+            _package(module)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def words(text: str) -> str:
+    """A text as the word metrics read it: lower case, its words and its full stops set apart, nothing else.
+
+    Markdown, numbers of lines, brackets, commas and what was taken out (``___``) are no words.
+
+    >>> words("1. **Left** effusion (small), 2.5 cm; no pneumothorax.")
+    'left effusion small 2.5 cm no pneumothorax .'
+    """
+    plain = _NUMBERING.sub("", text.lower().replace("_", " "))
+    return " ".join(_WORD.findall(plain))
 
 
 def text_cases(hypotheses: Sequence[str], references: Sequence[str]) -> TextCases:
@@ -122,7 +146,7 @@ def text_scores(hypotheses: Sequence[str], references: Sequence[str], resamples:
         estimates={name: estimate(float(drawn[name].point[0]), drawn[name].drawn[:, 0]) for name in METRICS},
         scored=len(references) - cases.empty_references,
         clusters=resamples.clusters,
-        implementations=_implementations(),
+        implementations=implementations(),
         notes=_notes(cases, len(references)),
     )
 
@@ -182,7 +206,8 @@ def _package(module: str) -> Any:
         raise ConfigError(f"text metrics need the package {name}: pip install 'driftbound[text]'") from error
 
 
-def _implementations() -> dict[str, str]:
+def implementations() -> dict[str, str]:
+    """Metric -> which of its many implementations this is, with its version."""
     version = metadata.version
     bleu = f"sacrebleu {version('sacrebleu')}: tokenize none, lowercase, no smoothing; its score / 100"
     rouge = f"rouge-score {version('rouge-score')}: F-measure, no stemming"

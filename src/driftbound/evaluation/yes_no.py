@@ -40,30 +40,36 @@ def ask_yes_no(
     questions: Sequence[str],
     images: Sequence[Sequence[Path]],
     *,
-    yes: str = "yes",
-    no: str = "no",
+    yes: str | Sequence[str] = "yes",
+    no: str | Sequence[str] = "no",
     batch_size: int = 8,
 ) -> Array:
-    """P(yes) / (P(yes) + P(no)) (n,) of n questions, by the probabilities of both whole answers.
+    """P(yes) / (P(yes) + P(no)) (n,) of n questions, by the probabilities of whole answers.
 
-    Each answer is scored with its end token: two scores per question. Give ``yes`` and ``no`` as the model
-    would write them ("Yes."). Raises ``MeasureError`` where a model finds both impossible.
+    Each answer is scored with its end token: a score per question and answer; of several that mean the same
+    ("left", "right") the probabilities are added. Give ``yes`` and ``no`` as the model would write them
+    ("Yes."). Raises ``MeasureError`` where a model finds all of them impossible.
     """
     if len(questions) != len(images):
         raise MeasureError(f"{len(questions)} questions and {len(images)} lists of images: give one each")
-    scores = np.zeros((len(questions), 2))
+    asserting, denying = ((each,) if isinstance(each, str) else tuple(each) for each in (yes, no))
+    answers = (*asserting, *denying)
+    scores = np.zeros((len(questions), len(answers)))
     for start in range(0, len(questions), batch_size):
         some = slice(start, start + batch_size)
-        for column, answer in enumerate((yes, no)):
+        for column, answer in enumerate(answers):
             asked = questions[some]
             scores[some, column] = policy.score(asked, images[some], [answer] * len(asked))
     lost = np.flatnonzero(np.isnan(scores).any(axis=1) | np.isneginf(scores).all(axis=1))
     if len(lost):
+        told = answers if len(answers) > 2 else f"{answers[0]!r} and {answers[1]!r}"
         raise MeasureError(
-            f"{questions[lost[0]]!r}: log-probabilities {scores[lost[0]].tolist()} of {yes!r} and {no!r} "
+            f"{questions[lost[0]]!r}: log-probabilities {scores[lost[0]].tolist()} of {told} "
             "compare to nothing. Choose answers that the model can give."
         )
-    return np.exp(scores[:, 0] - np.logaddexp(scores[:, 0], scores[:, 1]))
+    own = np.logaddexp.reduce(scores[:, : len(asserting)], axis=1)
+    chances: Array = np.exp(own - np.logaddexp.reduce(scores, axis=1))
+    return chances
 
 
 def ranking(probabilities: Array, truth: Array, findings: Sequence[str], resamples: Resamples) -> Ranking:

@@ -17,9 +17,11 @@ from markupsafe import Markup
 from driftbound.records import Status, Trajectory
 from driftbound.report import controls, figures, measured_page, tables
 from driftbound.report.cases import SIGNS, Exhibit
+from driftbound.report.further import further
 from driftbound.report.measured_figures import interval
 from driftbound.report.measured_summary import percent, probability, why_missing
 from driftbound.report.progression import course_tables
+from driftbound.report.published import published_tables
 from driftbound.report.tables import shortened
 from driftbound.report.training import Training
 from driftbound.store.manifest import Manifest
@@ -55,6 +57,8 @@ class Material:
     """``6-evaluate/summary.json``."""
     measure: Mapping[str, Any] | None = None
     """``2-measure/summary.json``."""
+    published: Mapping[str, Any] | None = None
+    """What others have published on this data, as the field gives it."""
     trainings: tuple[Training, ...] = ()
     consensus: Mapping[str, int] = field(default_factory=dict)
     """What became of the groups: word -> count."""
@@ -99,6 +103,8 @@ def render(material: Material) -> tuple[str, dict[str, Any]]:
         "controls": {name: controls.sentences(table, material.headline) for name, table in splits.items()},
         "results": results,
         "progression": course_tables(scores or {}),
+        "further": {name: further(table, material.headline) for name, table in splits.items()},
+        "published": published_tables(material.published, splits[first]) if first else (),
         "dots": {name: figures.dots(rows, name) for name, rows in results.items()},
         "vote_teachers": order,
         "total_seconds": _total(material.manifests),
@@ -158,10 +164,12 @@ def _numbers(material: Material, view: Mapping[str, Any]) -> dict[str, Any]:
                 "n_cases": view["splits"][split].get("n_cases"),
                 "n_clusters": view["splits"][split].get("n_clusters"),
                 "rows": _plain(rows),
+                "further": _plain(view["further"][split]),
             }
             for split, rows in view["results"].items()
         },
         "progression": _plain(view["progression"]),
+        "published": _plain(view["published"]),
         "measure": _plain(material.measure or {}),
         "training": {each.verb: _plain(each.points) for each in material.trainings},
         "consensus": _plain(material.consensus),

@@ -130,7 +130,7 @@ def between(value: Estimate, *, signed: bool = False) -> str:
 
 def score_rows(table: Mapping[str, Any], headline: Sequence[str]) -> list[ScoreRow]:
     """Rows of one split's results: students, teachers (best first), teachers together, controls."""
-    rows = [_row(kind, name, scores, headline) for kind, name, scores in _entries(table)]
+    rows = [_row(kind, name, scores, headline) for kind, name, scores in entries(table)]
     kinds = list(GROUPS)
 
     def place(row: ScoreRow) -> tuple[int, float, int]:
@@ -224,7 +224,8 @@ def shortened(name: str, longest: int) -> str:
     return f"{name[:head]}…{name[len(name) - (longest - head - 1) :]}"
 
 
-def _entries(table: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+def entries(table: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Kind (of ``GROUPS``), name and scores of every row of one split's results."""
     for name, scores in (table.get("students") or {}).items():
         yield "student", name, scores
     for name, scores in (table.get("teachers") or {}).items():

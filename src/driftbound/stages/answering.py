@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from driftbound.evaluation.answers import (
     Job,
     Text,
     generate,
+    seeds_of,
 )
 from driftbound.phantom_base import resolve_base
 from driftbound.progress import say
@@ -29,23 +30,32 @@ from driftbound.protocols import Featured, Policy, SignReader
 from driftbound.records import Case, Status
 from driftbound.stages.context import Context
 from driftbound.stages.gather import image_paths, training_trajectories
+from driftbound.stages.held_out import HeldOut as HeldOut
+from driftbound.stages.probabilities import Chances, probabilities
 from driftbound.stances import majority_of, stances
 from driftbound.store.manifest import replacing
+from driftbound.store.streams import Streams
 from driftbound.store.tables import read_groups
 
 Loader = Callable[[str, int], Policy]
 Features = NDArray[np.floating[Any]]
+Drawn = dict[str, list[list[Answer]]]
+"""Row -> per case its further answers."""
 _SHUFFLED = {"bootstrapped": SHUFFLED, "aligned": ALIGNED_SHUFFLED}
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
-    """The held-out cases of one split."""
+class Asked:
+    """What the students gave."""
 
-    name: str
-    cases: list[Case]
-    shown: list[int] | None
-    """Whose images the image-shuffled controls are shown."""
+    answers: dict[str, Answers]
+    """By split the rows of the students and their controls."""
+    features: dict[str, Features]
+    """By student, of the first split; a student whose policy shows none has none."""
+    drawn: dict[str, Drawn]
+    """By split."""
+    chances: dict[str, Chances]
+    """By split."""
 
 
 def checkpoint(context: Context, student: str) -> str:
@@ -82,18 +92,39 @@ def stored_answers(context: Context, splits: Sequence[HeldOut]) -> dict[str, Ans
     return found
 
 
-def ask_students(
-    context: Context, splits: Sequence[HeldOut], load: Loader, partial: Path
-) -> tuple[dict[str, Answers], dict[str, Features]]:
-    """By split the rows of the students and their controls; by student its features of the first split.
+def further_answers(context: Context, splits: Sequence[HeldOut]) -> dict[str, Drawn]:
+    """By split what teachers said who were asked more than once (``teachers.samples``, ``collect.repeats``):
+    all answers of the first wave, the first one too; nothing of a case that was asked once."""
+    stored: dict[tuple[str, str], list[Answer]] = defaultdict(list)
+    with Streams.open_readonly(context.folder.streams) as streams:
+        for each in streams.current():
+            if each.wave == 0:
+                answer = Answer(case_id=each.case_id, text=each.text, status=each.status)
+                stored[each.case_id, each.teacher].append(answer)
+    repeated = {pair: said for pair, said in stored.items() if len(said) > 1}
+    found: dict[str, Drawn] = {}
+    for split in splits:
+        rows = {
+            f"teacher:{teacher.name}": [
+                repeated.get((case.case_id, teacher.name), []) for case in split.cases
+            ]
+            for teacher in context.recipe.teachers
+        }
+        found[split.name] = {row: cases for row, cases in rows.items() if any(cases)}
+    return found
+
+
+def ask_students(context: Context, splits: Sequence[HeldOut], load: Loader, partial: Path) -> Asked:
+    """Ask base, bootstrapped and aligned student, one after the other.
 
     Controls: bootstrapped and aligned with other patients' images; and, on the first split, the signs that
-    the base sees, read by the field's textbook rule where it has one. A student whose policy shows no
-    features has none.
+    the base sees, read by the field's textbook rule where it has one.
     """
     config = context.recipe.evaluate
     found: dict[str, Answers] = {split.name: {} for split in splits}
+    drawn: dict[str, Drawn] = {split.name: {} for split in splits}
     features: dict[str, Features] = {}
+    chances: dict[str, Chances] = {split.name: {} for split in splits}
     for name in STUDENTS:
 
         @cache
@@ -112,12 +143,19 @@ def ask_students(
         for job, said in zip(jobs, texts, strict=True):
             cases = next(split.cases for split in splits if split.name == job.split)
             meant = [by_rule(context, text) for text in said] if job.row == SIGNS else said
-            pairs = zip(cases, meant, strict=True)
-            found[job.split][job.row] = [answer_of(context, case, text) for case, text in pairs]
+            told = [answer_of(context, case, text) for case, text in zip(cases, meant, strict=True)]
+            if job.sample:
+                rows = drawn[job.split].setdefault(job.row, [[] for _ in cases])
+                for row, answer in zip(rows, told, strict=True):
+                    row.append(answer)
+            else:
+                found[job.split][job.row] = told
+        for split, one in probabilities(context, splits, loaded, partial / "chances" / name).items():
+            chances[split][f"student:{name}"] = one
         own = _features(jobs[0], loaded, partial / "features" / f"{name}.npy", config.batch_size)
         if own is not None:
             features[name] = own
-    return found, features
+    return Asked(found, features, drawn, chances)
 
 
 def answer_of(context: Context, case: Case, said: Text) -> Answer:
@@ -148,10 +186,27 @@ def _jobs(context: Context, student: str, splits: Sequence[HeldOut]) -> list[Job
     if student in _SHUFFLED:
         control = _SHUFFLED[student]
         jobs += [_job(context, split, control, split.shown) for split in splits if split.shown]
+    jobs += _drawing(context, jobs[: len(splits)])
     if student == "base" and isinstance(context.domain, SignReader):
         asks = context.domain.sign_question
         jobs.append(_job(context, splits[0], SIGNS, range(len(splits[0].cases)), asks))
     return jobs
+
+
+def _drawing(context: Context, greedy: Sequence[Job]) -> list[Job]:
+    """The same questions, answered several times by chance; none where the recipe wants no samples."""
+    config, seed = context.recipe.evaluate, context.recipe.seed
+    numbers = range(1, config.samples + 1) if config.samples > 1 else ()
+    return [
+        replace(
+            job,
+            sample=number,
+            temperature=config.temperature,
+            seeds=seeds_of(seed, f"{job.row} {job.split}", job.case_ids, number),
+        )
+        for job in greedy
+        for number in numbers
+    ]
 
 
 def _job(context: Context, split: HeldOut, row: str, shown: Sequence[int], question: str = "") -> Job:

@@ -7,8 +7,9 @@ from driftbound.evaluation.answers import ALWAYS_NO, Answers, Text
 from driftbound.evaluation.classification import RowScore
 from driftbound.evaluation.summary import table
 from driftbound.protocols import Benchmarked, Domain
-from driftbound.stages.answering import HeldOut, answer_of
+from driftbound.stages.answering import answer_of
 from driftbound.stages.context import Context
+from driftbound.stages.held_out import HeldOut
 
 _MEANS = ("balanced_accuracy", "accuracy", "macro_f1", "macro_f1_findings")
 

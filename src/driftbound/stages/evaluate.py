@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from driftbound.errors import CaseError
 from driftbound.evaluation.answers import (
     ALWAYS_PRIOR,
-    CONSENSUS,
+    PREDICTIONS,
     STUDENTS,
     Answer,
     Answers,
@@ -25,53 +24,45 @@ from driftbound.evaluation.answers import (
     prediction_rows,
 )
 from driftbound.evaluation.classification import Graded, Key, RowScore, judged, make_key, more_frequent, score
-from driftbound.evaluation.dispersion import dispersion
 from driftbound.evaluation.facts import Beliefs, estimates, gather
-from driftbound.evaluation.probe import probe
-from driftbound.evaluation.summary import score_rows, split_tables
-from driftbound.progress import bar, say
+from driftbound.evaluation.references import RowRead
+from driftbound.evaluation.summary import SCORES, extend_auroc, score_rows, split_tables
+from driftbound.progress import Advance, bar, say
 from driftbound.protocols import Policy
 from driftbound.records import Case, Claim, Estimate, Status
 from driftbound.stages.answering import (
-    Features,
-    HeldOut,
+    Drawn,
     Loader,
     answer_of,
     ask_students,
     checkpoint,
-    in_one_style,
+    further_answers,
     stored_answers,
 )
 from driftbound.stages.benchmarks import always_no, table_splits, zero_shot
 from driftbound.stages.context import Context
+from driftbound.stages.grading import (
+    SplitRead,
+    add_clinical,
+    add_further,
+    dispersions,
+    probes,
+    samples_read,
+    tell_draws,
+)
+from driftbound.stages.held_out import HeldOut
+from driftbound.stages.probabilities import teachers_probabilities
 from driftbound.stages.progression import scored as progression_scored
 from driftbound.stances import stances
 from driftbound.statistics.intervals import Resamples, resample
 from driftbound.store.manifest import atomic_write_text, sha256_file, sha256_tree
 from driftbound.store.measures import read_beliefs
+from driftbound.store.references import read_references, references_beside
 from driftbound.store.streams import Streams
 from driftbound.store.tables import read_cases, read_truth, write_rows
 
-PREDICTIONS = pa.schema(
-    [(name, pa.string()) for name in ("case_id", "split", "row", "text", "status", "correct", "truth")]
-)
-SCORES = pa.schema(
-    [(name, pa.string()) for name in ("row", "split", "finding")]
-    + [(name, pa.int64()) for name in ("tp", "fp", "tn", "fn")]
-    + [
-        (name, pa.float64())
-        for name in (
-            *("accuracy", "accuracy_low", "accuracy_high"),
-            *("balanced_accuracy", "balanced_accuracy_low", "balanced_accuracy_high"),
-            *("f1", "f1_low", "f1_high"),
-            *("sensitivity", "specificity", "prevalence"),
-        )
-    ]
-)
 TOGETHER = 2_000
 """Rows of a row group of the predictions: who looks at one case need not decode all."""
-MANY_DRAWS = 0.05
-"""Share of draws left out above which it is said."""
 WORK = ("partial",)
 """The texts generated so far: they go when the stage is finished."""
 _BELIEFS = ("slots.parquet", "reliability.parquet")
@@ -83,6 +74,8 @@ class _Split:
 
     held_out: HeldOut
     truth: list[dict[str, str]]
+    references: list[str]
+    """Per case; empty where it has none."""
     key: Key
     resamples: Resamples
 
@@ -98,12 +91,15 @@ def _content(checkpoint: str) -> str:
 
 
 def inputs(context: Context) -> dict[str, str]:
-    """Content of cases, streams, consensus, the three students, truth and, where measured, beliefs."""
+    """Content of cases, streams, consensus, the three students and truth; where there are, of beliefs and
+    references."""
     with Streams.open_readonly(context.folder.streams) as streams:
         digest = streams.digest()
     students = {f"student_{name}": _content(checkpoint(context, name)) for name in STUDENTS}
     measured = context.folder.stage("measure")
     beliefs = {name: sha256_file(measured / name) for name in _BELIEFS if (measured / name).is_file()}
+    written = references_beside(context.folder.truth)
+    references = {"references": sha256_file(written)} if written.is_file() else {}
     return {
         "cases": sha256_file(context.folder.cases),
         "streams": digest,
@@ -111,6 +107,7 @@ def inputs(context: Context) -> dict[str, str]:
         "truth": _truth_hash(context),
         **students,
         **beliefs,
+        **references,
     }
 
 
@@ -118,48 +115,44 @@ def run(context: Context, *, load_policy: Loader = _load_policy) -> dict[str, An
     """Write ``predictions.parquet``, ``scores.parquet`` and ``summary.json``; returns counts.
 
     Generated texts are kept batch by batch, so that a killed run goes on. Raises ``CaseError``
-    where the truth is missing or does not cover the held-out cases.
+    where the truth is missing or does not cover the held-out cases, and for references that are none.
     """
     folder = context.folder.stage("evaluate")
     folder.mkdir(parents=True, exist_ok=True)
-    cases = read_cases(context.folder.cases)
+    partial, cases = folder / WORK[0], read_cases(context.folder.cases)
     splits = _splits(context, cases)
-    asked = [split.held_out for split in splits]
-    found = stored_answers(context, asked)
-    generated, features = ask_students(context, asked, load_policy, folder / WORK[0])
+    held_out = [split.held_out for split in splits]
+    found, drawn = stored_answers(context, held_out), further_answers(context, held_out)
+    asked = ask_students(context, held_out, load_policy, partial)
+    chances = teachers_probabilities(context, held_out, load_policy, partial / "teachers")
     for split in splits:
-        found[split.held_out.name] |= generated[split.held_out.name] | _prior(context, split)
+        name = split.held_out.name
+        found[name] |= asked.answers[name] | _prior(context, split)
+        drawn[name] |= asked.drawn[name]
+        chances[name] |= asked.chances[name]
     paired = progression_scored(context, cases, read_truth(context.folder.truth), load_policy, folder)
 
     beliefs = _beliefs(context)
     tables: dict[str, Any] = {}
     predictions: list[dict[str, str]] = []
     scores: list[dict[str, Any]] = []
-    with bar("evaluate: scoring", sum(len(each) for each in found.values())) as advance:
+    read: list[SplitRead] = []
+    with bar("evaluate: scoring", 2 * sum(len(each) for each in found.values())) as advance:
         for split in splits:
             name, answers = split.held_out.name, found[split.held_out.name]
-            rows: dict[str, RowScore] = {}
-            facts: dict[str, Mapping[str, Estimate]] = {}
-            for row, said in answers.items():
-                rows[row], facts[row] = _scored(context, split, said, beliefs)
-                advance()
-            notes = {row: note(row, said) for row, said in answers.items()}
-            findings = context.domain.findings
-            tables[name] = split_tables(rows, facts, notes, findings, context.domain.headline)
-            tables[name] |= {"n_cases": len(split.truth), "n_clusters": split.resamples.clusters}
-            tables[name] |= zero_shot(context, name, rows)
-            if (tables[name]["draws_left_out"] or 0) > MANY_DRAWS:
-                say(
-                    f"evaluate: on {tables[name]['draws_left_out']:.0%} of the draws of {name}'s patients a "
-                    "headline finding has one class only; the intervals are of the other draws"
-                )
-            scores.extend(score_rows(rows, findings, name))
+            rows, one = _graded(context, split, answers, drawn[name], beliefs, advance)
+            add_further(context, one, advance)
+            extend_auroc(one.tables, chances[name], split.key, context.domain.headline, split.resamples)
+            tables[name] = one.tables
+            read.append(one)
+            scores.extend(score_rows(rows, context.domain.findings, name))
             correct = {row: judged(one, split.key) for row, one in rows.items()}
             predictions.extend(prediction_rows(answers, name, correct, split.truth))
+    add_clinical(context, read, partial / "scorers")
     first = splits[0]
     tables[first.held_out.name] |= {
-        "dispersion": _dispersion(first.key, features),
-        "probe": _probes(context, first, found[first.held_out.name]),
+        "dispersion": dispersions(first.key, asked.features),
+        "probe": probes(context, first.held_out, found[first.held_out.name]),
     }
     write_rows(folder / "predictions.parquet", predictions, PREDICTIONS, together=TOGETHER)
     write_rows(folder / "scores.parquet", scores, SCORES)
@@ -197,7 +190,7 @@ def _truth_hash(context: Context) -> str:
 
 def _splits(context: Context, cases: Sequence[Case]) -> list[_Split]:
     """Held-out cases with their key; a split without cases is left out, and said."""
-    truth = read_truth(context.folder.truth)
+    truth, written = read_truth(context.folder.truth), read_references(context.folder.truth)
     domain, seed = context.domain, context.recipe.seed
     splits: list[_Split] = []
     for number, name in enumerate(table_splits(context)):
@@ -213,13 +206,14 @@ def _splits(context: Context, cases: Sequence[Case]) -> list[_Split]:
                     "Put the truth file of these cases back."
                 )
         known = [truth[case.case_id] for case in own]
+        references = [written.get(case.case_id, "") for case in own]
         disclosed = [case.prompt_discloses for case in own]
         key = make_key(known, domain.findings, domain.sided, disclosed)
         clusters = [case.cluster for case in own]
         shown = other_patients(clusters, np.random.default_rng([seed, 7, number]))
         rng = np.random.default_rng([seed, 6, len(splits)])
         resamples = resample(clusters, rng=rng, draws=context.recipe.evaluate.resamples)
-        splits.append(_Split(HeldOut(name, own, shown), known, key, resamples))
+        splits.append(_Split(HeldOut(name, own, shown), known, references, key, resamples))
     if not splits:
         raise CaseError(
             f"{context.folder.cases}: no case in {', '.join(context.recipe.evaluate.splits)}. "
@@ -241,55 +235,65 @@ def _beliefs(context: Context) -> dict[str, Beliefs]:
     return dict(read_beliefs(slots, reliability)) if slots.is_file() else {}
 
 
+def _graded(
+    context: Context,
+    split: _Split,
+    answers: Answers,
+    drawn: Drawn,
+    beliefs: Mapping[str, Beliefs],
+    advance: Advance,
+) -> tuple[dict[str, RowScore], SplitRead]:
+    """The rows of one split beside the truth, and their tables."""
+    rows: dict[str, RowScore] = {}
+    facts: dict[str, Mapping[str, Estimate]] = {}
+    read: dict[str, RowRead] = {}
+    samples = samples_read(context, drawn)
+    for row, said in answers.items():
+        read[row] = _read(context, split, said, samples.get(row, []))
+        rows[row], facts[row] = _scored(context, split, said, read[row], beliefs)
+        advance()
+    notes = {row: note(row, said) for row, said in answers.items()}
+    tables = split_tables(rows, facts, notes, context.domain.findings, context.domain.headline)
+    tables |= {"n_cases": len(split.truth), "n_clusters": split.resamples.clusters}
+    tables |= zero_shot(context, split.held_out.name, rows)
+    tell_draws(split.held_out.name, tables)
+    one = SplitRead(tables=tables, rows=read, references=split.references, resamples=split.resamples)
+    return rows, one
+
+
+def _read(
+    context: Context,
+    split: _Split,
+    answers: Sequence[Answer],
+    samples: Sequence[Sequence[Sequence[Claim]]],
+) -> RowRead:
+    """The claims of one row, read from free text; an answer that is not usable has none."""
+    texts = [answer.text if answer.status.usable else None for answer in answers]
+    return RowRead(
+        texts=texts,
+        claims=[[] if text is None else context.domain.claims(text) for text in texts],
+        samples=samples,
+        disclosed=[case.prompt_discloses for case in split.held_out.cases],
+    )
+
+
 def _scored(
-    context: Context, split: _Split, answers: Sequence[Answer], beliefs: Mapping[str, Beliefs]
+    context: Context,
+    split: _Split,
+    answers: Sequence[Answer],
+    row: RowRead,
+    beliefs: Mapping[str, Beliefs],
 ) -> tuple[RowScore, dict[str, Estimate]]:
     """One row: its answers against the truth, and what is to be said of them without it.
 
-    Claims are read from free text; unusable answers are wrong on every finding, and have no facts.
+    Unusable answers are wrong on every finding, and have no facts.
     """
-    texts = [answer.text if answer.status.usable else None for answer in answers]
-    claims: list[list[Claim]] = [[] if text is None else context.domain.claims(text) for text in texts]
     graded = [
         Graded(
             stances=stances(own, context.domain.findings) if answer.status.usable else None,
             parsable=bool(own) and answer.status is Status.OK,
         )
-        for answer, own in zip(answers, claims, strict=True)
+        for answer, own in zip(answers, row.claims, strict=True)
     ]
-    facts = gather(texts, claims, [beliefs.get(answer.case_id) for answer in answers])
+    facts = gather(row.texts, row.claims, [beliefs.get(answer.case_id) for answer in answers])
     return score(graded, split.key, split.resamples), estimates(facts, split.resamples)
-
-
-def _dispersion(key: Key, features: Mapping[str, Features]) -> dict[str, Any]:
-    """Of each student with features; of each finding over the cases in which it is scored."""
-    scored = np.broadcast_to(key.scored, key.present.shape)
-    return {name: dispersion(own, key.present, key.findings, scored) for name, own in features.items()}
-
-
-def _probes(context: Context, split: _Split, answers: Answers) -> dict[str, Any]:
-    """Whether texts alone give away which teacher wrote them, and which is the consensus; as they are
-    written, and all in one style."""
-    clusters = {case.case_id: case.cluster for case in split.held_out.cases}
-    teachers = {row: said for row, said in answers.items() if row.startswith("teacher:")}
-    found: dict[str, Any] = {}
-    for style in ("as_written", "one_style"):
-        written = [
-            (
-                row,
-                clusters[one.case_id],
-                one.text if style == "as_written" else in_one_style(context, one.text),
-            )
-            for row, said in (teachers | {CONSENSUS: answers[CONSENSUS]}).items()
-            for one in said
-            if one.status.usable
-        ]
-        own = [each for each in written if each[0] != CONSENSUS]
-        merged = [("consensus" if row == CONSENSUS else "teachers", *rest) for row, *rest in written]
-        for name, rows in (("which_teacher", own), ("consensus_or_teacher", merged)):
-            rng = np.random.default_rng([context.recipe.seed, 8])
-            told = probe(
-                [text for _, _, text in rows], [w for w, _, _ in rows], [c for _, c, _ in rows], rng=rng
-            )
-            found.setdefault(name, {})[style] = told.plain()
-    return found

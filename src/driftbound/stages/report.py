@@ -11,6 +11,7 @@ from typing import Any
 from driftbound.consensus.gate import kind_of
 from driftbound.errors import StoreError
 from driftbound.progress import bar
+from driftbound.protocols import Published
 from driftbound.records import Trajectory
 from driftbound.report.cases import Exhibit, exhibit
 from driftbound.report.choice import CaseRecord, Prediction, choose
@@ -58,6 +59,7 @@ def run(context: Context) -> dict[str, Any]:
         recipe=recipe.model_dump(mode="json"),
         scores=_json(context.folder.stage("evaluate") / "summary.json"),
         measure=_json(context.folder.stage("measure") / "summary.json"),
+        published=context.domain.published() if isinstance(context.domain, Published) else None,
         trainings=_trainings(context),
         consensus=_consensus_counts(context),
         costs=costs_of(streams, [teacher.name for teacher in recipe.teachers]) if streams else (),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from driftbound.config import DomainConfig
 from driftbound.data_config import PRESENCE, PROGRESSION
@@ -10,12 +11,16 @@ from driftbound.domains.chest_xray import benchmark, cases, language, others, pr
 from driftbound.domains.chest_xray.claims import claims
 from driftbound.domains.chest_xray.findings import FINDINGS, HEADLINE, SIDED
 from driftbound.domains.chest_xray.ms_cxr_t import exclude_subjects, read_pairs, subjects
+from driftbound.domains.chest_xray.published import published
+from driftbound.domains.chest_xray.questions import yes_no_question
+from driftbound.domains.chest_xray.references import references_of
 from driftbound.domains.chest_xray.splits import by_patient, drawn
 from driftbound.domains.chest_xray.study import Study
 from driftbound.domains.generic import refusals
 from driftbound.errors import CaseError, ConfigError
 from driftbound.progress import say
 from driftbound.records import Case, Claim
+from driftbound.store.references import write_references
 from driftbound.store.tables import write_cases, write_truth
 
 SHARES = {"train": 0.8, "validation": 0.05, "test": 0.15}
@@ -23,7 +28,8 @@ SHARES = {"train": 0.8, "validation": 0.05, "test": 0.15}
 
 
 class ChestXrayDomain:
-    """Chest radiographs of data sets that the user holds; a ``protocols.Domain``, and ``Benchmarked``."""
+    """Chest radiographs of data sets that the user holds; implements ``protocols.Domain``, ``Benchmarked``,
+    ``YesNo`` and ``Published``."""
 
     name = "chest-xray"
     findings = FINDINGS
@@ -41,9 +47,9 @@ class ChestXrayDomain:
         """Content of the data sets' tables. Raises ``ConfigError`` where the recipe names none."""
         self._named()
         data = self.config.data
-        found = {"tables": sources.tables_hash(Path(data.root))}
+        found = {"tables": sources.tables_hash(Path(data.root), data.reports)}
         for name, other in data.others.items():
-            found[f"tables of {name}"] = sources.tables_hash(Path(other.root))
+            found[f"tables of {name}"] = sources.tables_hash(Path(other.root), other.reports)
         for key, folder in (("exclude", data.exclude), ("ms_cxr_t", data.ms_cxr_t)):
             if folder:
                 found[key] = sources.tables_hash(Path(folder))
@@ -51,7 +57,7 @@ class ChestXrayDomain:
 
     def write_cases(self, folder: Path, truth: Path) -> None:
         """Read the data sets, draw at most as many studies per split as the recipe says, whole patients, and
-        write films, truth and cases.
+        write films, truth, references and cases.
 
         A study without a frontal film, or with one that cannot be read, is left out and told. Raises
         ``ConfigError`` where the recipe names no data set, ``CaseError`` where one cannot be read.
@@ -68,6 +74,8 @@ class ChestXrayDomain:
             plans += benchmark.plans(pairs, data)
         made = cases.make(plans, folder, data.size)
         write_truth(truth, {case.case_id: told for case, told in made})
+        there = frozenset(case.case_id for case, _ in made)
+        write_references(truth, self._references(studies, further, there))
         write_cases(folder / "cases.parquet", [case for case, _ in made], further=data.further_splits)
 
     def _learnt_from(self, further: Mapping[str, Sequence[Study]], tested: frozenset[str]) -> list[Study]:
@@ -94,6 +102,18 @@ class ChestXrayDomain:
                 "Raise domain.train or domain.test."
             )
         return chosen
+
+    def _references(
+        self, studies: Sequence[Study], further: Mapping[str, Sequence[Study]], there: frozenset[str]
+    ) -> dict[str, str]:
+        """Case -> the section of its report that answers are compared with; of the cases that are there."""
+        data = self.config.data
+        found = references_of([study for study in studies if study.study_id in there], data.section)
+        for name, own in further.items():
+            kept = [study for study in own if f"{name}:{study.study_id}" in there]
+            told = references_of(kept, data.others[name].section)
+            found |= {f"{name}:{study}": text for study, text in told.items()}
+        return found
 
     def question(self, case: Case) -> str:
         """The prompt of the case; the usual one, which discloses nothing, where it has none."""
@@ -131,6 +151,14 @@ class ChestXrayDomain:
     def is_refusal(self, text: str) -> bool:
         """Whether a text declines to answer."""
         return refusals.is_refusal(text)
+
+    def yes_no(self, finding: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+        """A question for one finding, and the answers that assert and deny it."""
+        return yes_no_question(finding), ("Yes.",), ("No.",)
+
+    def published(self) -> dict[str, Any] | None:
+        """Published figures on the run's data set, where there are any."""
+        return published(self.config.data)
 
     def mentions_sources(self, text: str) -> bool:
         """Whether a text speaks of the readers of the merge question."""

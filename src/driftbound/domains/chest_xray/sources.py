@@ -42,10 +42,11 @@ def read(data: SetConfig, key: str = "domain.data") -> list[Study]:
     return studies
 
 
-def tables_hash(root: Path) -> str:
-    """Identity of the tables that lie in a data set's folder, by content."""
+def tables_hash(root: Path, reports: str = "") -> str:
+    """Identity of the tables that lie in a data set's folder, and of a table of reports, by content."""
     found = sha256()
     paths = [path for pattern in (*TABLES, *REPORTS) for path in sorted(root.glob(pattern)) if path.is_file()]
+    paths += [path for path in (Path(reports),) if path.is_file()]
     for path in paths:
         found.update(f"{path.name} {sha256_file(path)}\n".encode())
     return found.hexdigest()
@@ -55,9 +56,17 @@ def _read(data: SetConfig, root: Path) -> list[Study]:
     if data.set in _PLAIN:
         return _PLAIN[data.set](root)
     if data.set == "mimic-cxr":
-        return read_mimic(root, images=data.images, labeler=data.labels)
+        return read_mimic(root, images=data.images, labeler=data.labels, **_reports(data, root))
     if data.set == "chexpert-plus":
         return chexpert.read_chexpert_plus(root, labels="report")
     reader = vindr.read_vindr if data.set == "vindr-cxr" else vindr.read_vindr_kaggle
     assert data.readers
     return reader(root, readers=data.readers)
+
+
+def _reports(data: SetConfig, root: Path) -> dict[str, Path]:
+    """Where MIMIC-CXR's reports are to be looked for; nowhere where none is wanted."""
+    if data.section == "none":
+        return {}
+    place = Path(data.reports) if data.reports else root
+    return {"sectioned" if place.is_file() else "reports": place}

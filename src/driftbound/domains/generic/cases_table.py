@@ -28,6 +28,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "sensitivity": ("sensitivity",),
     "prompt_discloses": ("prompt_discloses",),
     "truth": ("truth",),
+    "reference": ("reference", "reference_report"),
 }
 """Our word -> the table's words for it, whatever their case; the first that a table has counts."""
 NEEDED = ("case_id", "prompt")
@@ -48,6 +49,8 @@ class TableCase:
     files: tuple[Path, ...]
     truth: Mapping[str, str]
     where: str
+    reference: str = ""
+    """What a person wrote of the case; as hidden as the truth. Empty: nothing."""
 
 
 def read_table(path: Path, *, answer: str, check: Check) -> list[TableCase]:
@@ -56,7 +59,8 @@ def read_table(path: Path, *, answer: str, check: Check) -> list[TableCase]:
     ``case_id`` and ``prompt`` are needed; ``images`` (a path or several, from where the table lies; in
     text several are separated by ``;``), ``cluster`` (else the case itself), ``split`` (else ``train``),
     ``sensitivity`` (else what the manifest beside the table says), ``prompt_discloses`` and the truth
-    (``truth``: of the finding ``answer``, or a table of findings; ``truth.NAME``: of one) may be there.
+    (``truth``: of the finding ``answer``, or a table of findings; ``truth.NAME``: of one) may be there, and
+    ``reference``, the text that a person wrote of the case.
     ``check`` judges the truth. Raises ``CaseError`` or ``StoreError``, naming the row.
     """
     names = columns_of(path)
@@ -91,7 +95,8 @@ def read_table(path: Path, *, answer: str, check: Check) -> list[TableCase]:
         )
         truth = dict(_truth(row, values.get("truth"), answer, check, where))
         files = tuple(path.parent / image for image in images)
-        found.append(TableCase(case=case, files=files, truth=truth, where=where))
+        reference = as_word(values.get("reference"), where, "reference")
+        found.append(TableCase(case=case, files=files, truth=truth, where=where, reference=reference))
     if not found:
         raise CaseError(f"{path}: no case in it. Give another table.")
     return found

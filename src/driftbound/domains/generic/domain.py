@@ -21,6 +21,7 @@ from driftbound.progress import say
 from driftbound.protocols import Domain
 from driftbound.records import Case, Claim
 from driftbound.store.manifest import sha256_file
+from driftbound.store.references import write_references
 from driftbound.store.tables import write_cases, write_truth
 
 
@@ -48,7 +49,7 @@ class GenericDomain:
         return {"table of cases": sha256_file(self._table())}
 
     def write_cases(self, folder: Path, truth: Path) -> None:
-        """Read the table of cases, copy its images by content, then write truth and cases.
+        """Read the table of cases, copy its images by content, then write truth, references and cases.
 
         Raises ``ConfigError`` where the recipe names no table or no form of the claims, ``CaseError`` or
         ``StoreError`` for a table or an image that cannot be read.
@@ -63,6 +64,7 @@ class GenericDomain:
         rows = read_table(table, answer=forms.answer_of(self.kind, claims), check=check)
         cases = copy_images(rows, folder)
         write_truth(truth, {row.case.case_id: row.truth for row in rows})
+        write_references(truth, {row.case.case_id: row.reference for row in rows})
         write_cases(folder / "cases.parquet", cases)
 
     def question(self, case: Case) -> str:

@@ -9,17 +9,19 @@ from driftbound.domains.phantom import language, server
 from driftbound.domains.phantom.dials import in_question
 from driftbound.domains.phantom.drawing import draw
 from driftbound.domains.phantom.findings import HEADLINE, SIDED
-from driftbound.domains.phantom.population import population
+from driftbound.domains.phantom.population import Phantom, population
+from driftbound.domains.phantom.reports import report
 from driftbound.domains.phantom.sign_rule import from_signs
 from driftbound.errors import StoreError, boundary
 from driftbound.progress import bar
 from driftbound.records import Case, Claim
 from driftbound.store.manifest import replacing
+from driftbound.store.references import write_references
 from driftbound.store.tables import write_cases, write_truth
 
 
 class PhantomDomain:
-    """Synthetic chest radiographs; implements ``protocols.Domain`` and ``protocols.SignReader``."""
+    """Synthetic chest radiographs; implements ``protocols.Domain``, ``SignReader`` and ``YesNo``."""
 
     name = "phantom"
     headline = HEADLINE
@@ -31,7 +33,7 @@ class PhantomDomain:
         self.sided = SIDED & frozenset(self.findings)
 
     def write_cases(self, folder: Path, truth: Path) -> None:
-        """Draw every film that is not there yet, then write truth and cases."""
+        """Draw every film that is not there yet, then write truth, reference reports and cases."""
         phantoms = population(self.config, self.seed)
         then = "Check disk space and permissions, then run again."
         with boundary(StoreError, f"writing {folder / 'images'}", then=then):
@@ -45,6 +47,7 @@ class PhantomDomain:
                             film.save(partial, format="PNG", optimize=False)
                     advance()
         write_truth(truth, {phantom.case.case_id: phantom.findings for phantom in phantoms})
+        write_references(truth, {one.case.case_id: report(self._asked(one)) for one in phantoms})
         write_cases(folder / "cases.parquet", [phantom.case for phantom in phantoms])
 
     def question(self, case: Case) -> str:
@@ -85,6 +88,16 @@ class PhantomDomain:
         said = from_signs(text)
         return None if said is None else {name: said[name] for name in self.findings}
 
+    def yes_no(self, finding: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+        """The usual question, and the first sentences of an answer that assert a finding, and that deny it.
+
+        A phantom student has learnt to write reports and nothing else: asked yes or no it would be out of
+        its depth, and its probabilities would be of nothing that it says.
+        """
+        values = language.SIDES if finding in self.sided else ("present",)
+        said = tuple(language.canonical({finding: value}) for value in values)
+        return "", said, (language.canonical({finding: "absent"}),)
+
     def mentions_sources(self, text: str) -> bool:
         """Whether a text speaks of the readers of the merge question."""
         return language.mentions_sources(text)
@@ -92,3 +105,7 @@ class PhantomDomain:
     def scripted_server(self, cases: Path) -> list[str] | None:
         """The command that serves the seven scripted teachers for the run folder ``cases``."""
         return server.command(cases, self.config, self.seed)
+
+    def _asked(self, phantom: Phantom) -> dict[str, str]:
+        """What is true of the findings that are in question."""
+        return {name: phantom.findings[name] for name in self.findings}
