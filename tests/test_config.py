@@ -25,7 +25,9 @@ def test_checked_in_recipe_is_valid(path):
 
 def test_all_recipes_are_shipped():
     assert len(SHIPPED) == len(RECIPES) + 1
-    assert [path.stem for path in RECIPES] == ["apo_qwen2_5_vl_7b", "apo_qwen3_vl_8b", "demo", "short"]
+    assert [path.stem for path in RECIPES] == [
+        *("apo_qwen2_5_vl_7b", "apo_qwen3_vl_8b", "cxr_max", "demo", "short"),
+    ]
 
 
 @pytest.mark.parametrize(

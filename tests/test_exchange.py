@@ -45,8 +45,10 @@ INTEGER = st.integers(-(2**63), 2**63 - 1)
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 KINDS = {str: st.text(), int: INTEGER, float: NUMBER, Status: st.sampled_from(Status)}
 BREAKS = "one\ntwo\rthree\x0bfour\x0cfive\x1csix\x85seven\u2028eight\u2029nine\0"
+GIVEN_AWAY = {"prompt_discloses": st.sampled_from(["", '["Edema"]', '["Edema", "Edema:side"]'])}
 TRAJECTORIES = st.builds(
-    Trajectory, **{name: KINDS[each.type] for name, each in Trajectory.__dataclass_fields__.items()}
+    Trajectory,
+    **{name: KINDS[each.type] for name, each in Trajectory.__dataclass_fields__.items()} | GIVEN_AWAY,
 )
 
 
@@ -675,7 +677,7 @@ def test_sensitivity_stands_beside_a_file(tmp_path):
 @pytest.mark.parametrize("name", ["streams.sqlite", "answers.db", "answers"])
 def test_a_copy_of_a_runs_answers_is_as_sensitive_whatever_it_is_called(tmp_path, name):
     with Streams(tmp_path / name) as streams, streams.transaction():
-        streams.db.execute("INSERT INTO cases VALUES ('c', 'h', 'p', 'train', 'q', '[]', 'credentialed')")
+        streams.db.execute("INSERT INTO cases VALUES ('c', 'h', 'p', 'train', 'q', '[]', 'credentialed', '')")
     assert sensitivity_beside(tmp_path / name) == "credentialed"
 
 

@@ -224,7 +224,7 @@ def test_a_teacher_in_this_process_beside_one_over_http(desk, server):
 TEACHER = {"name": "a", "model": "m"}
 WRONG = {
     "a recorded teacher needs the path of its file": {"name": "a", "kind": "recorded"},
-    "path, stream and columns belong to kind: recorded": TEACHER | {"path": "x.csv"},
+    "path, stream, columns and format belong to kind: recorded": TEACHER | {"path": "x.csv"},
     "needs the name of its model": {"name": "a"},
     "vendor, base_url and local belong to kind: http": TEACHER | {"kind": "local", "vendor": "openai"},
     "api_key_env, price and all limits but concurrency belong to kind: http": TEACHER

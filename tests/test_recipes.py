@@ -86,7 +86,9 @@ def test_a_shipped_recipe_is_found_by_name(tmp_path, monkeypatch):
     assert find_recipe("some/demo") == Path("some/demo")
     with pytest.raises(ConfigError, match="called 'dmeo'; did you mean 'demo'"):
         find_recipe("dmeo")
-    with pytest.raises(ConfigError, match="recipes that ship: apo_qwen2_5_vl_7b, apo_qwen3_vl_8b, demo"):
+    with pytest.raises(
+        ConfigError, match="recipes that ship: apo_qwen2_5_vl_7b, apo_qwen3_vl_8b, cxr_max, demo"
+    ):
         find_recipe("zzz")
     Path("demo").write_text("name: mine\n")
     assert find_recipe("demo") == Path("demo")

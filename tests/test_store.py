@@ -54,6 +54,7 @@ def trajectories(status=STATUS):
         created_at=TEXT,
         error=TEXT,
         note=TEXT,
+        prompt_discloses=st.sampled_from(["", '["Edema"]']),
     )
 
 
@@ -272,7 +273,7 @@ def first_schema(path, rows):
 @QUICK
 @given(st.lists(trajectories(), max_size=8, unique_by=same_request))
 def test_the_first_schema_is_brought_up_to_date(rows):
-    rows = [replace(row, fingerprint="", logprobs="", cost=0.0, note="") for row in rows]
+    rows = [replace(row, fingerprint="", logprobs="", cost=0.0, note="", prompt_discloses="") for row in rows]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "streams.sqlite"
         first_schema(path, rows)
@@ -283,6 +284,46 @@ def test_the_first_schema_is_brought_up_to_date(rows):
                 assert streams.all() == sorted(rows, key=key)
                 assert list(streams.current()) == sorted((row for row in rows if row.wave == 0), key=key)
                 streams.seal()
+
+
+def second_schema(path, rows):
+    """As version 2 had it: a file of today without the columns that came later."""
+    with Streams(path) as streams:
+        streams.put_many(rows)
+        want_all(streams)
+        streams.seal()
+    with sqlite3.connect(path) as db:
+        for table, column in (
+            ("trajectories", "prompt_discloses"), ("wanted", "prompt_discloses"), ("cases", "told_question"),
+        ):  # fmt: skip
+            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        db.execute("PRAGMA user_version = 2")
+    db.close()
+
+
+def test_the_second_schema_is_brought_up_to_date_and_its_digest_holds(tmp_path):
+    """Nothing was given away there: what the stages after collect were made of is still the same."""
+    rows = [ok("c1"), ok("c2", text="Edema.")]
+    path = tmp_path / "streams.sqlite"
+    whole = hashlib.sha256()
+    second_schema(path, rows)
+    with sqlite3.connect(path) as db:
+        found = db.execute("SELECT * FROM trajectories ORDER BY case_id")
+        names = [each[0] for each in found.description]
+        for row in found:
+            said = dict(zip(names, row, strict=True))
+            said = {name: said[name] for name in said if name not in ("created_at", "latency_s", "cost")}
+            whole.update(json.dumps(said, sort_keys=True).encode() + b"\n")
+    db.close()
+    with pytest.raises(StoreError, match="collected by an older driftbound"):
+        Streams.open_readonly(path)
+    with Streams(path) as streams:
+        assert streams.all() == rows
+        assert list(streams.current()) == rows
+        assert streams.digest() == whole.hexdigest()
+        streams.put(ok("c3", prompt_discloses='["Edema"]'))
+        want_all(streams)
+        assert streams.digest() != whole.hexdigest()
 
 
 def test_a_migration_that_is_interrupted_leaves_the_old_file(tmp_path, monkeypatch):
@@ -360,6 +401,7 @@ CASES = st.lists(
         images=st.lists(TEXT, max_size=3).map(tuple),
         sensitivity=st.sampled_from(["public", "credentialed"]),
         prompt_discloses=st.lists(TEXT, max_size=2).map(tuple),
+        context=st.dictionaries(TEXT, st.sampled_from(["present", "left", "unknown"]), max_size=3),
     ),
     min_size=1,
     max_size=5,

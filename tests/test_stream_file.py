@@ -285,8 +285,8 @@ def test_a_runs_answers_are_those_to_its_present_recipe(tmp_path):
             want(streams, [Wanted(**asked, wave=wave)], wave=wave)
         with streams.transaction():
             streams.db.execute(
-                "INSERT INTO cases VALUES ('c1', 'x', 'p1', 'test', 'q', '[]', 'credentialed'), "
-                "('c9', 'x', 'p9', 'test', 'q', '[]', 'public')"
+                "INSERT INTO cases VALUES ('c1', 'x', 'p1', 'test', 'q', '[]', 'credentialed', ''), "
+                "('c9', 'x', 'p9', 'test', 'q', '[]', 'public', '')"
             )
         streams.seal()
     found = read_stream_file(path)

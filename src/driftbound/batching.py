@@ -1,7 +1,7 @@
 """Batching: a recipe's requests as batch files for a vendor's cheaper queue, and their results taken in."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -239,12 +239,13 @@ def _take_one(context: Context, file: Path, questions: Questions, streams: Strea
         if result is None or noted is None or not noted.request_hash.startswith(result.hash_start):
             foreign += 1
             continue
-        if noted.teacher not in teachers or not questions.wants(noted):
+        if noted.teacher not in teachers or (told := questions.discloses(noted)) is None:
             raise StoreError(
                 f"{file}: answers requests of {noted.teacher} that this recipe does not make. "
                 "Name the recipe that the batch file was written from; nothing was taken in."
             )
-        answers.append(_trajectory(context, teachers[noted.teacher], noted, result))
+        answer = _trajectory(context, teachers[noted.teacher], noted, result)
+        answers.append(replace(answer, prompt_discloses=told))
         ended.append(_ended(answers[-1], noted, result))
     if foreign and not answers:
         raise StoreError(f"{file}: holds no result of this run's requests. Name the vendor's output file.")

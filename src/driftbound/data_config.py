@@ -114,6 +114,9 @@ class OtherConfig(SetConfig):
 class DataConfig(SetConfig):
     """The data set that is learnt from, and those that models are evaluated on besides."""
 
+    context: bool = False
+    """Labels may be told to teachers that are asked to explain them (``prompt: told``). They then lie in
+    ``cases.parquet``, outside the truth file."""
     exclude: str = ""
     """Of MIMIC-CXR: folder of MS-CXR-T, whose patients are left out, so that it stays a test."""
     ms_cxr_t: str = ""

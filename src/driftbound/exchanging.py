@@ -20,22 +20,25 @@ def export_command(
         str,
         typer.Option(
             metavar="FORMAT",
-            help="jsonl, parquet: answers. rows, trl, ms-swift, llamafactory, nemo-rl: groups. "
-            "ms-swift-sft, llamafactory-sft: answers to train on.",
+            help="jsonl, parquet: answers. hf-dataset: a folder of them with a card. rows, trl, ms-swift, "
+            "llamafactory, nemo-rl: groups. ms-swift-sft, llamafactory-sft: answers to train on.",
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File (or folder) to write.", show_default=False)],
     split: Annotated[
         str,
         typer.Option(help="Of one split; else all answers, or train for a trainer.", show_default=False),
     ] = "",
+    images: Annotated[
+        bool, typer.Option("--images", help="With the images themselves (hf-dataset, public cases alone).")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a run's answers or groups for another tool."""
     from driftbound.exporting import export
 
-    n = export(run, to, out, split=split)
+    n = export(run, to, out, split=split, images=images)
     _tell(f"{out}: {n} rows", {"file": str(out), "to": to, "rows": n}, as_json)
 
 
@@ -61,12 +64,19 @@ def import_command(
             metavar="OURS=THEIRS", help="Column of FILE, e.g. case_id=sample_id; repeat.", show_default=False
         ),
     ] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            metavar="SET", help="FILE is a published set of the field: cxr-max.", show_default=False
+        ),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Take answers from elsewhere into a run."""
     from driftbound.importing import import_answers
 
-    new, there = import_answers(run, file, teacher=teacher, stream=stream, columns=columns_of(column))
+    columns = columns_of(column)
+    new, there = import_answers(run, file, teacher=teacher, stream=stream, columns=columns, format=format)
     _tell(f"{new} new answers, {there} were there", {"new": new, "there": there}, as_json)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from driftbound.errors import ConfigError, StoreError
+from driftbound.exporting_dataset import export_dataset
 from driftbound.progress import say
 from driftbound.records import SPLITS, Case, Trajectory
 from driftbound.store.exchange import write_beside, write_trajectories
@@ -21,19 +22,24 @@ from driftbound.store.wanted import question
 
 OF_GROUPS = ("rows", "trl", "ms-swift", "llamafactory", "nemo-rl")
 FOR_TRAINERS = (*OF_GROUPS, "ms-swift-sft", "llamafactory-sft")
-FORMATS = ("jsonl", "parquet", *FOR_TRAINERS)
+FORMATS = ("jsonl", "parquet", "hf-dataset", *FOR_TRAINERS)
 """What an export may be called."""
 
 
-def export(run: Path, to: str, out: Path, *, split: str = "") -> int:
+def export(run: Path, to: str, out: Path, *, split: str = "", images: bool = False) -> int:
     """Write a run's answers or groups to ``out`` in the format ``to``; returns the number of rows.
 
     Answers (``jsonl``, ``parquet``) are all that the run has, or those to the cases of ``split``;
-    rows for trainers are those of ``split``, else of ``train``. Beside ``out`` stands its manifest.
+    rows for trainers are those of ``split``, else of ``train``. Beside ``out`` stands its manifest; a folder
+    (``hf-dataset``, see ``exporting_dataset``) has it within. ``images`` are for that alone.
     Raises ``ConfigError`` for an unknown format or split and an ending that does not fit, and
     ``StoreError`` for a run that has not come so far and a file that is there already.
     """
     _check(to, out, split)
+    if to == "hf-dataset":
+        return export_dataset(run, out, manifest_of(run), split=split, images=images)
+    if images:
+        raise ConfigError("--images belongs to --to hf-dataset. Leave it out: other formats name the files.")
     folder, whole = RunFolder(run), manifest_of(run)
     cases = {case.case_id: case for case in read_cases(folder.cases)}
     left_out: Counter[str] = Counter()
@@ -75,9 +81,18 @@ def _check(to: str, out: Path, split: str) -> None:
             near = get_close_matches(value, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}."
             raise ConfigError(f"{option}: there is no {value!r}; {hint}")
-    endings = (".jsonl", ".parquet") if to == "trl" else (".parquet",) if to == "parquet" else (".jsonl",)
+    endings = (
+        ("",)
+        if to == "hf-dataset"
+        else (".jsonl", ".parquet")
+        if to == "trl"
+        else (".parquet",)
+        if to == "parquet"
+        else (".jsonl",)
+    )
     if out.suffix not in endings:
-        raise ConfigError(f"--out {out}: {to} goes to a file that ends in {' or '.join(endings)}.")
+        what = f"a file that ends in {' or '.join(endings)}" if any(endings) else "a folder"
+        raise ConfigError(f"--out {out}: {to} goes to {what}.")
     if out.exists():
         raise StoreError(f"{out}: is there already. Choose another --out, or remove it.")
 

@@ -13,14 +13,17 @@ from driftbound.errors import ConfigError, StoreError
 from driftbound.exporting import manifest_of
 from driftbound.pipeline import locked
 from driftbound.progress import say
+from driftbound.protocols import Domain
 from driftbound.records import Status, Trajectory
-from driftbound.store.exchange import note_import, read_trajectories, sensitivity_beside
+from driftbound.stages.recordings import read_recording, sensitivity_of_file
+from driftbound.stances import told_by_either
+from driftbound.store.exchange import note_import, read_trajectories
 from driftbound.store.folder import RunFolder
-from driftbound.store.foreign import Answer, read_answers
-from driftbound.store.manifest import Manifest, sha256_file
+from driftbound.store.foreign import Answer
+from driftbound.store.manifest import sha256_file, sha256_tree
 from driftbound.store.streams import Streams
 from driftbound.store.tables import read_cases
-from driftbound.store.wanted import hashes, teachers
+from driftbound.store.wanted import asked_of, teachers
 from driftbound.teachers.recorded import names_of
 from driftbound.teachers.statuses import status_of
 
@@ -29,27 +32,37 @@ ELSEWHERE = "answered elsewhere"
 
 
 def import_answers(
-    run: Path, file: Path, *, teacher: str = "", stream: str = "", columns: Mapping[str, str] | None = None
+    run: Path,
+    file: Path,
+    *,
+    teacher: str = "",
+    stream: str = "",
+    columns: Mapping[str, str] | None = None,
+    format: str = "",
 ) -> tuple[int, int]:
     """Take a file's answers into a run, all or none; returns how many were new and how many were there.
 
     Without ``teacher`` the file holds trajectories, which come in as they are. With it, those that
     the file tells of ``stream`` (else of the same name) become the answers of this teacher of the
-    run to what its recipe asks; answers to anything else are left out, which is said. What the
-    manifest beside the file says of its sensitivity goes on with all that the run makes.
+    run to what its recipe asks; answers to anything else are left out, which is said. ``format`` names
+    a published set of the run's field that the file is. What that or the manifest beside the file says
+    of its sensitivity goes on with all that the run makes.
 
-    Raises ``ConfigError`` for an unknown teacher or column, and ``StoreError`` for a run that asks
+    Raises ``ConfigError`` for an unknown teacher, column or set, and ``StoreError`` for a run that asks
     nothing yet, a file that cannot be understood, and two final answers to one request.
     """
-    if not teacher and (stream or columns):
-        raise ConfigError("--stream and --column need --teacher NAME, the teacher of the run who said it.")
+    if not teacher and (stream or columns or format):
+        raise ConfigError(
+            "--stream, --column and --format need --teacher NAME, the teacher of the run who said it."
+        )
     whole, folder = manifest_of(run), RunFolder(run)
     collect = folder.stage("collect")
+    domain = load_domain(DomainConfig.model_validate(whole.config["domain"]), whole.seed)
     record = {
         "file": file.name,
-        "sha256": sha256_file(file),
+        "sha256": sha256_tree(file) if file.is_dir() else sha256_file(file),
         "teacher": teacher,
-        "sensitivity": sensitivity_beside(file),
+        "sensitivity": sensitivity_of_file(domain, file, format, "--format"),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -62,8 +75,8 @@ def import_answers(
         try:
             if teacher:
                 wanted = _asked_of(teacher, run, streams)
-                answers = read_answers(file, stream=stream or teacher, columns=columns or {})
-                found = _of_teacher(whole, folder, answers, teacher, wanted, left_out)
+                answers = read_recording(domain, run, file, format, stream or teacher, columns or {})
+                found = _of_teacher(domain, folder, answers, teacher, wanted, left_out)
             else:
                 found = read_trajectories(file)
             new, there = streams.add(noted(found))
@@ -76,8 +89,8 @@ def import_answers(
     return new, there
 
 
-def _asked_of(teacher: str, run: Path, streams: Streams) -> dict[tuple[str, int], str]:
-    """Case and sample -> request that is put to a teacher of the run."""
+def _asked_of(teacher: str, run: Path, streams: Streams) -> dict[tuple[str, int], tuple[str, str]]:
+    """Case and sample -> request that is put to a teacher of the run, and what its prompt gives away."""
     names = teachers(streams, wave=0)
     if not names:
         raise StoreError(
@@ -88,19 +101,18 @@ def _asked_of(teacher: str, run: Path, streams: Streams) -> dict[tuple[str, int]
         near = get_close_matches(teacher, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"its teachers: {', '.join(names)}."
         raise ConfigError(f"--teacher: the run has no {teacher!r}; {hint}")
-    return hashes(streams, teacher, wave=0)
+    return asked_of(streams, teacher, wave=0)
 
 
 def _of_teacher(
-    whole: Manifest,
+    domain: Domain,
     folder: RunFolder,
     answers: Iterable[Answer],
     teacher: str,
-    wanted: Mapping[tuple[str, int], str],
+    wanted: Mapping[tuple[str, int], tuple[str, str]],
     left_out: Counter[str],
 ) -> Iterator[Trajectory]:
     """Answers as the teacher's own, each to the request that the recipe puts to it."""
-    domain = load_domain(DomainConfig.model_validate(whole.config["domain"]), whole.seed)
     cases = read_cases(folder.cases)
     known = names_of(cases)
     n, named = 0, ""
@@ -121,7 +133,8 @@ def _of_teacher(
             sample=answer.sample,
             finish_reason=answer.finish_reason,
             version=answer.version,
-            request_hash=asked,
+            request_hash=asked[0],
+            prompt_discloses=told_by_either(asked[1], answer.prompt_discloses),
             prompt_tokens=answer.prompt_tokens,
             completion_tokens=answer.completion_tokens,
             error=answer.error,

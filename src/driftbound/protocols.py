@@ -1,6 +1,6 @@
 """Protocols: the plugs of the project. Third parties register them by entry points."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -104,6 +104,34 @@ class Published(Protocol):
 
     def published(self) -> Mapping[str, Any] | None:
         """What was published, as ``report/published.py`` reads it; ``None``: nothing on these cases."""
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """What a ``Domain`` has besides where a teacher may be asked to explain labels that it is told."""
+
+    def told_question(self, case: Case) -> str:
+        """The question that gives away what ``case.context`` says, all of it and nothing else; where that
+        is empty, the usual one."""
+
+
+@runtime_checkable
+class Publishing(Protocol):
+    """What a ``Domain`` has besides where published sets of its field hold teachers' answers."""
+
+    @property
+    def formats(self) -> Mapping[str, str]:
+        """What a recipe calls such a set -> the sensitivity of what it holds."""
+
+    def published_answers(
+        self, name: str, path: Path, run: Path, columns: Mapping[str, str]
+    ) -> Iterator[Trajectory]:
+        """What a file of the set ``name`` says of the cases in the folder ``run``.
+
+        Case, sample, text and the teacher's name in the file are told; nobody has judged the text.
+        ``columns`` maps the set's words to the file's columns. Raises ``StoreError`` or ``CaseError``
+        for a file that cannot be read or says nothing of these cases.
+        """
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ def push(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="RUN:bootstrapped, RUN:aligned, a checkpoint folder, an exported file or a report folder.",
+            help="RUN:bootstrapped, RUN:aligned, a checkpoint folder, an export or a report folder.",
             show_default=False,
         ),
     ],

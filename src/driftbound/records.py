@@ -1,7 +1,7 @@
 """Records: what the stages hand to each other. They only remember; reading and scoring live elsewhere."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -82,7 +82,10 @@ class Case:
     sensitivity: str = "public"
     """``public`` or ``credentialed``."""
     prompt_discloses: tuple[str, ...] = ()
-    """What the prompt gives away; never scored for this stream."""
+    """What the prompt gives away to everybody; never scored."""
+    context: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Finding -> what a teacher's prompt may disclose of it (``present``, ``absent``, a side, ``unknown``);
+    only who is told (``prompt: told``) hears of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,8 @@ class Request:
     """Identity of what is asked: model, settings, question and images by content."""
     sample: int = 0
     wave: int = 0
+    prompt_discloses: str = ""
+    """As the trajectory's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +140,9 @@ class Trajectory:
     """Why there is no answer; empty unless failed."""
     note: str = ""
     """What was done to the request on its way, such as an image made smaller."""
+    prompt_discloses: str = ""
+    """What the prompt of this stream gave away, as a JSON list (``stances.slots_told``): findings, and
+    ``FINDING:side``; empty where nothing. Never scored for this stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

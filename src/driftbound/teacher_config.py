@@ -4,7 +4,15 @@ from datetime import date
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 SCRIPTED = "scripted"
 """Value of ``base_url`` for the domain's own scripted teachers, served on loopback."""
@@ -122,6 +130,22 @@ class TeacherConfig(Table):
     """What the file calls this teacher; else its name here."""
     columns: dict[str, str] = {}
     """Our word for a column -> the file's, where it is none of the usual ones."""
+    prompt: Literal["usual", "told"] = "usual"
+    """``told``: this teacher is asked with the labels that the cases may disclose (``Case.context``), so
+    that it explains them; what it was told is never scored. Of a ``recorded`` teacher: its prompts told
+    the labels of every finding."""
+    format: str = ""
+    """Of a ``recorded`` teacher: the published set that the file is, by the field's word for it
+    (``cxr-max``). Else its rows are read as they are."""
+
+    @model_serializer(mode="wrap")
+    def _meant(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the keys that say nothing: answers of before they were there are no other recipe's."""
+        given: dict[str, Any] = whole(self)
+        for key in ("prompt", "format"):
+            if given[key] == type(self).model_fields[key].default:
+                del given[key]
+        return given
 
     @field_validator("base_url")
     @classmethod
@@ -141,8 +165,8 @@ class TeacherConfig(Table):
     def _fits(self) -> "TeacherConfig":
         if self.kind == "recorded" and not self.path:
             raise ValueError(f"{self.name}: a recorded teacher needs the path of its file")
-        if self.kind != "recorded" and (self.path or self.stream or self.columns):
-            raise ValueError(f"{self.name}: path, stream and columns belong to kind: recorded")
+        if self.kind != "recorded" and (self.path or self.stream or self.columns or self.format):
+            raise ValueError(f"{self.name}: path, stream, columns and format belong to kind: recorded")
         if self.kind != "recorded" and not self.model:
             raise ValueError(f"{self.name}: needs the name of its model")
         if self.kind != "http" and (self.vendor or self.base_url != SCRIPTED or self.local):

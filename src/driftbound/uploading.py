@@ -17,7 +17,7 @@ from driftbound.store.manifest import Manifest, sha256_file, sha256_tree
 from driftbound.store.sensitivity import MARK, marked, of_run
 
 _REPO = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_FORMS = "Name RUN:bootstrapped, RUN:aligned, a checkpoint folder, an exported file or a report folder."
+_FORMS = "Name RUN:bootstrapped, RUN:aligned, a checkpoint folder, an export or a report folder."
 
 
 def push(what: str, repo: str, recipe: Recipe | None, *, public: bool = False) -> str:
@@ -43,7 +43,7 @@ def find(what: str) -> tuple[Upload, Path]:
         run = _run_around(path)
         audit = run.audit if run is not None else path.resolve().parent / "audit.jsonl"
         manifest = Manifest.read(path)
-        if manifest is not None and manifest.stage == "report":
+        if manifest is not None and manifest.stage in ("report", "export"):
             said = manifest.sensitivity
             return _folder(what, path, [said], run, kind="dataset"), audit
         if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):

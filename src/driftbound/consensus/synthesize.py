@@ -8,7 +8,7 @@ import numpy as np
 from driftbound.consensus.believed import believed_stances
 from driftbound.protocols import Domain
 from driftbound.records import Case
-from driftbound.stances import majority_of
+from driftbound.stances import Slot, majority_of
 from driftbound.store.measures import Beliefs
 
 
@@ -29,9 +29,9 @@ def seed_of(seed: int, case: Case, number: int) -> int:
     return int.from_bytes(digest[:4], "big") % 2**31
 
 
-def vote(domain: Domain, answers: Sequence[str]) -> str:
-    """The majority of the answers, in the student's format."""
-    voted = majority_of([domain.claims(text) for text in answers], domain.findings)
+def vote(domain: Domain, answers: Sequence[str], told: Sequence[frozenset[Slot]] = ()) -> str:
+    """The majority of the answers, in the student's format; on what its prompt ``told`` none has a vote."""
+    voted = majority_of([domain.claims(text) for text in answers], domain.findings, told)
     return domain.render(voted) if voted else ""
 
 

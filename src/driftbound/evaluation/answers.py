@@ -154,9 +154,9 @@ def other_patients(clusters: Sequence[str], rng: np.random.Generator) -> list[in
     return [int(other) for other in shown]
 
 
-def note(row: str, answers: Sequence[Answer]) -> str:
-    """What a reader must know of a row."""
-    said = [_NOTES[row]] if row in _NOTES else []
+def note(row: str, answers: Sequence[Answer], unscored: str = "") -> str:
+    """What a reader must know of a row; ``unscored`` says what of it is not scored."""
+    said = [each for each in (_NOTES.get(row, ""), unscored) if each]
     lost = sum(not answer.status.usable for answer in answers)
     if lost:
         said.append(f"{lost} of {len(answers)} not answered (refused, empty or missing): wrong everywhere")

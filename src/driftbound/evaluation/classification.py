@@ -23,9 +23,9 @@ class Key:
     findings: tuple[str, ...]
     present: Bools
     sides: NDArray[np.int8]
-    """Index into ``SIDES`` where a side is known, else -1."""
+    """Index into ``SIDES`` where a side is known and scored, else -1."""
     scored: Bools
-    """False where the prompt discloses the finding: never scored."""
+    """False where the prompt discloses the finding: its presence is never scored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ def make_key(
     sides = np.full(shape, -1, dtype=np.int8)
     for c, values in enumerate(truth):
         for f, name in enumerate(findings):
-            if name in sided and values[name] in SIDES:
+            if name in sided and values[name] in SIDES and name not in disclosed[c]:
                 sides[c, f] = SIDES.index(values[name])
     return Key(
         findings=tuple(findings),
@@ -197,7 +197,7 @@ def _sides(
     named = np.array([[number.get(s.get(f, ""), -1) for f in key.findings] for s in said]).reshape(
         key.sides.shape
     )
-    asked = asserted & (key.sides >= 0) & key.scored
+    asked = asserted & (key.sides >= 0)
     told = asked & (named >= 0)
     tops = np.stack([(asked & (named == key.sides)).sum(1), (told & (named != key.sides)).sum(1)], axis=1)
     bottoms = np.stack([asked.sum(1), told.sum(1)], axis=1)

@@ -84,8 +84,10 @@ def split_tables(
         "comparisons": {name: comparison(*pair, lead) for name, pair in pairs.items()},
         "ranks": {name: ranks(row, teachers, findings) for name, row in students.items()},
         "best_teacher": leader,
-        "draws_left_out": plain(_undefined(mean_of(rows[MAJORITY].rates.balanced, lead))),
-        "one_class": [name for f, name in enumerate(findings) if not 0 < rows[MAJORITY].prevalence[f] < 1],
+        "draws_left_out": plain(_undefined(mean_of(rows[ALWAYS_PRIOR].rates.balanced, lead))),
+        "one_class": [
+            name for f, name in enumerate(findings) if not 0 < rows[ALWAYS_PRIOR].prevalence[f] < 1
+        ],
     }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftbound.records import Claim, Polarity, Status, Trajectory
-from driftbound.stances import OF_ITSELF, Slot, counted
+from driftbound.stances import OF_ITSELF, Slot, counted, slots_told
 
 PRESENCE = ("absent", "present")
 """Explicit values of a presence; those of another attribute are known or found, see ``values_of``."""
@@ -26,6 +26,8 @@ class Reading:
     """The claim that counts, per slot."""
     places: Mapping[Slot, tuple[int, int]]
     """Where in the answer it stands: place i of m, from 0; see ``read``."""
+    told: frozenset[Slot] = frozenset()
+    """Slots that this answer's prompt gave away: it has no stand there, not even by omission."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +110,9 @@ def read(
     *,
     n_steps: int = 0,
 ) -> Reading:
-    """A trajectory with the claims of its text; findings that its prompt discloses give no vote.
+    """A trajectory with the claims of its text; findings that the case discloses give no vote, and those
+    that this stream alone was told of have no stand. What it says of their side, where that was not told, is
+    its own.
 
     A claim's place is its number among the m claims that stand for themselves, in order of the text, so
     that many denials in one sentence are as long a way as the same in several; a side stands where its
@@ -122,7 +126,9 @@ def read(
         slot: (claim.step, n_steps) if n_steps else (number[_head(slot, number)], len(order))
         for slot, claim in said.items()
     }
-    return Reading(status=trajectory.status, counted=said, places=places)
+    told = slots_told(trajectory.prompt_discloses)
+    own = {slot: claim for slot, claim in said.items() if slot not in told}
+    return Reading(status=trajectory.status, counted=own, places=places, told=told)
 
 
 def _head(slot: Slot, among: Mapping[Slot, int]) -> Slot:
@@ -153,10 +159,11 @@ def cast(
             reading = readings.get((case_id, teacher))
             if reading is None or reading.status in (Status.FAILED, Status.EMPTY):
                 continue
-            if reading.status is Status.REFUSED:
-                codes[c, t] = REFUSED
+            refused = reading.status is Status.REFUSED
+            codes[c, t] = REFUSED if refused else OMITTED
+            codes[c, t, [place[slot] for slot in reading.told if slot in place]] = NO_VOTE
+            if refused:
                 continue
-            codes[c, t] = OMITTED
             for slot, claim in reading.counted.items():
                 a = place[slot]
                 if claim.polarity is Polarity.UNCERTAIN:

@@ -32,7 +32,7 @@ from driftbound.stages.context import Context
 from driftbound.stages.gather import image_paths, training_trajectories
 from driftbound.stages.held_out import HeldOut as HeldOut
 from driftbound.stages.probabilities import Chances, probabilities
-from driftbound.stances import majority_of, stances
+from driftbound.stances import majority_of, slots_told, stances
 from driftbound.store.manifest import replacing
 from driftbound.store.streams import Streams
 from driftbound.store.tables import read_groups
@@ -75,17 +75,18 @@ def stored_answers(context: Context, splits: Sequence[HeldOut]) -> dict[str, Ans
     for split in splits:
         rows: Answers = defaultdict(list)
         for case in split.cases:
-            usable = []
+            usable, told = [], []
             for name in teachers:
                 own = stored.get((case.case_id, name))
                 status = Status.FAILED if own is None else own.status
                 text = "" if own is None else own.text
                 rows[f"teacher:{name}"].append(Answer(case_id=case.case_id, text=text, status=status))
-                if status.usable:
+                if own is not None and status.usable:
                     usable.append(domain.claims(text))
+                    told.append(slots_told(own.prompt_discloses))
             merged = consensus.get(case.case_id, "")
             rows[CONSENSUS].append(answer_of(context, case, Text(merged, False)))
-            voted = majority_of(usable, domain.findings)
+            voted = majority_of(usable, domain.findings, told)
             text = domain.render(voted) if voted else ""
             rows[MAJORITY].append(answer_of(context, case, Text(text, False)))
         found[split.name] = dict(rows)

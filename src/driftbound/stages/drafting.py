@@ -22,6 +22,7 @@ from driftbound.records import Case, Trajectory
 from driftbound.stages.context import Context
 from driftbound.stages.gather import image_paths
 from driftbound.stages.writers import Load, Window, writer_for
+from driftbound.stances import slots_told
 from driftbound.store.measures import Beliefs
 
 PARTS = "written.jsonl"
@@ -94,7 +95,9 @@ def _rendered(context: Context, known: Known) -> Drafted:
         answer = known.given[config.teacher]
         text, ended = answer.text, answer.status == "ok"
     elif config.synthesizer == "vote":
-        text = vote(domain, list(known.usable.values()))
+        usable = [answer for answer in known.given.values() if answer.status.usable]
+        told = [slots_told(answer.prompt_discloses) for answer in usable]
+        text = vote(domain, [answer.text for answer in usable], told)
     else:
         text = by_reliability(domain, known.beliefs, config.undecided)
         if not text:

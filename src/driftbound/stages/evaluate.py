@@ -4,8 +4,7 @@ The only place that opens the truth.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,18 @@ from driftbound.evaluation.answers import (
     ALWAYS_PRIOR,
     PREDICTIONS,
     STUDENTS,
-    Answer,
     Answers,
     Text,
-    note,
     other_patients,
     prediction_rows,
 )
-from driftbound.evaluation.classification import Graded, Key, RowScore, judged, make_key, more_frequent, score
-from driftbound.evaluation.facts import Beliefs, estimates, gather
-from driftbound.evaluation.references import RowRead
-from driftbound.evaluation.summary import SCORES, extend_auroc, score_rows, split_tables
-from driftbound.progress import Advance, bar, say
+from driftbound.evaluation.classification import judged, make_key, more_frequent
+from driftbound.evaluation.facts import Beliefs
+from driftbound.evaluation.summary import SCORES, extend_auroc, score_rows
+from driftbound.progress import bar, say
 from driftbound.protocols import Policy
-from driftbound.records import Case, Claim, Estimate, Status
+from driftbound.records import Case
 from driftbound.stages.answering import (
-    Drawn,
     Loader,
     answer_of,
     ask_students,
@@ -39,22 +34,15 @@ from driftbound.stages.answering import (
     further_answers,
     stored_answers,
 )
-from driftbound.stages.benchmarks import always_no, table_splits, zero_shot
+from driftbound.stages.benchmarks import always_no, table_splits
 from driftbound.stages.context import Context
-from driftbound.stages.grading import (
-    SplitRead,
-    add_clinical,
-    add_further,
-    dispersions,
-    probes,
-    samples_read,
-    tell_draws,
-)
+from driftbound.stages.gather import told_slots
+from driftbound.stages.grading import SplitRead, add_clinical, add_further, dispersions, probes
 from driftbound.stages.held_out import HeldOut
 from driftbound.stages.probabilities import teachers_probabilities
 from driftbound.stages.progression import scored as progression_scored
-from driftbound.stances import stances
-from driftbound.statistics.intervals import Resamples, resample
+from driftbound.stages.scoring import Split, graded, keys_of
+from driftbound.statistics.intervals import resample
 from driftbound.store.manifest import atomic_write_text, sha256_file, sha256_tree
 from driftbound.store.measures import read_beliefs
 from driftbound.store.references import read_references, references_beside
@@ -66,18 +54,6 @@ TOGETHER = 2_000
 WORK = ("partial",)
 """The texts generated so far: they go when the stage is finished."""
 _BELIEFS = ("slots.parquet", "reliability.parquet")
-
-
-@dataclass(frozen=True, slots=True)
-class _Split:
-    """One split, and the truth of it."""
-
-    held_out: HeldOut
-    truth: list[dict[str, str]]
-    references: list[str]
-    """Per case; empty where it has none."""
-    key: Key
-    resamples: Resamples
 
 
 def _load_policy(path: str, threads: int) -> Policy:
@@ -132,7 +108,7 @@ def run(context: Context, *, load_policy: Loader = _load_policy) -> dict[str, An
         chances[name] |= asked.chances[name]
     paired = progression_scored(context, cases, read_truth(context.folder.truth), load_policy, folder)
 
-    beliefs = _beliefs(context)
+    beliefs, told = _beliefs(context), told_slots(context)
     tables: dict[str, Any] = {}
     predictions: list[dict[str, str]] = []
     scores: list[dict[str, Any]] = []
@@ -140,13 +116,14 @@ def run(context: Context, *, load_policy: Loader = _load_policy) -> dict[str, An
     with bar("evaluate: scoring", 2 * sum(len(each) for each in found.values())) as advance:
         for split in splits:
             name, answers = split.held_out.name, found[split.held_out.name]
-            rows, one = _graded(context, split, answers, drawn[name], beliefs, advance)
+            keys = keys_of(context, split, list(answers), told)
+            rows, one = graded(context, split, keys, answers, drawn[name], beliefs, advance)
             add_further(context, one, advance)
             extend_auroc(one.tables, chances[name], split.key, context.domain.headline, split.resamples)
             tables[name] = one.tables
             read.append(one)
             scores.extend(score_rows(rows, context.domain.findings, name))
-            correct = {row: judged(one, split.key) for row, one in rows.items()}
+            correct = {row: judged(one, keys[row]) for row, one in rows.items()}
             predictions.extend(prediction_rows(answers, name, correct, split.truth))
     add_clinical(context, read, partial / "scorers")
     first = splits[0]
@@ -188,11 +165,11 @@ def _truth_hash(context: Context) -> str:
     return sha256_file(path)
 
 
-def _splits(context: Context, cases: Sequence[Case]) -> list[_Split]:
+def _splits(context: Context, cases: Sequence[Case]) -> list[Split]:
     """Held-out cases with their key; a split without cases is left out, and said."""
     truth, written = read_truth(context.folder.truth), read_references(context.folder.truth)
     domain, seed = context.domain, context.recipe.seed
-    splits: list[_Split] = []
+    splits: list[Split] = []
     for number, name in enumerate(table_splits(context)):
         own = [case for case in cases if case.split == name]
         if not own:
@@ -213,7 +190,7 @@ def _splits(context: Context, cases: Sequence[Case]) -> list[_Split]:
         shown = other_patients(clusters, np.random.default_rng([seed, 7, number]))
         rng = np.random.default_rng([seed, 6, len(splits)])
         resamples = resample(clusters, rng=rng, draws=context.recipe.evaluate.resamples)
-        splits.append(_Split(HeldOut(name, own, shown), known, references, key, resamples))
+        splits.append(Split(HeldOut(name, own, shown), known, references, key, resamples))
     if not splits:
         raise CaseError(
             f"{context.folder.cases}: no case in {', '.join(context.recipe.evaluate.splits)}. "
@@ -222,7 +199,7 @@ def _splits(context: Context, cases: Sequence[Case]) -> list[_Split]:
     return splits
 
 
-def _prior(context: Context, split: _Split) -> Answers:
+def _prior(context: Context, split: Split) -> Answers:
     """The rows that give one answer whatever is shown: the more frequent one, and in some splits no."""
     text = Text(context.domain.render(more_frequent(split.key)), False)
     always = {ALWAYS_PRIOR: [answer_of(context, case, text) for case in split.held_out.cases]}
@@ -233,67 +210,3 @@ def _beliefs(context: Context) -> dict[str, Beliefs]:
     """What was measured of every case; nothing where nothing was."""
     slots, reliability = (context.folder.stage("measure") / name for name in _BELIEFS)
     return dict(read_beliefs(slots, reliability)) if slots.is_file() else {}
-
-
-def _graded(
-    context: Context,
-    split: _Split,
-    answers: Answers,
-    drawn: Drawn,
-    beliefs: Mapping[str, Beliefs],
-    advance: Advance,
-) -> tuple[dict[str, RowScore], SplitRead]:
-    """The rows of one split beside the truth, and their tables."""
-    rows: dict[str, RowScore] = {}
-    facts: dict[str, Mapping[str, Estimate]] = {}
-    read: dict[str, RowRead] = {}
-    samples = samples_read(context, drawn)
-    for row, said in answers.items():
-        read[row] = _read(context, split, said, samples.get(row, []))
-        rows[row], facts[row] = _scored(context, split, said, read[row], beliefs)
-        advance()
-    notes = {row: note(row, said) for row, said in answers.items()}
-    tables = split_tables(rows, facts, notes, context.domain.findings, context.domain.headline)
-    tables |= {"n_cases": len(split.truth), "n_clusters": split.resamples.clusters}
-    tables |= zero_shot(context, split.held_out.name, rows)
-    tell_draws(split.held_out.name, tables)
-    one = SplitRead(tables=tables, rows=read, references=split.references, resamples=split.resamples)
-    return rows, one
-
-
-def _read(
-    context: Context,
-    split: _Split,
-    answers: Sequence[Answer],
-    samples: Sequence[Sequence[Sequence[Claim]]],
-) -> RowRead:
-    """The claims of one row, read from free text; an answer that is not usable has none."""
-    texts = [answer.text if answer.status.usable else None for answer in answers]
-    return RowRead(
-        texts=texts,
-        claims=[[] if text is None else context.domain.claims(text) for text in texts],
-        samples=samples,
-        disclosed=[case.prompt_discloses for case in split.held_out.cases],
-    )
-
-
-def _scored(
-    context: Context,
-    split: _Split,
-    answers: Sequence[Answer],
-    row: RowRead,
-    beliefs: Mapping[str, Beliefs],
-) -> tuple[RowScore, dict[str, Estimate]]:
-    """One row: its answers against the truth, and what is to be said of them without it.
-
-    Unusable answers are wrong on every finding, and have no facts.
-    """
-    graded = [
-        Graded(
-            stances=stances(own, context.domain.findings) if answer.status.usable else None,
-            parsable=bool(own) and answer.status is Status.OK,
-        )
-        for answer, own in zip(answers, row.claims, strict=True)
-    ]
-    facts = gather(row.texts, row.claims, [beliefs.get(answer.case_id) for answer in answers])
-    return score(graded, split.key, split.resamples), estimates(facts, split.resamples)

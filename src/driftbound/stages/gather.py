@@ -9,6 +9,7 @@ from driftbound.phantom_base import resolve_base
 from driftbound.records import Case, Trajectory
 from driftbound.stages.context import Context
 from driftbound.stages.roster import gate_of
+from driftbound.stances import Slot, slots_told
 from driftbound.store.exchange import imported_sensitivity, sensitivity_beside, strictest
 from driftbound.store.folder import VERBS
 from driftbound.store.sensitivity import MARK, mark_text, marked
@@ -25,6 +26,12 @@ def training_trajectories(context: Context) -> Mapping[tuple[str, str], Trajecto
         if answer.sample == 0:
             first.setdefault((answer.case_id, answer.teacher), answer)
     return first
+
+
+def told_slots(context: Context) -> dict[tuple[str, str], frozenset[Slot]]:
+    """(case, teacher) -> what the prompt of that stream gave away; whom nothing was told is not there."""
+    answers = training_trajectories(context)
+    return {key: slots_told(each.prompt_discloses) for key, each in answers.items() if each.prompt_discloses}
 
 
 def image_paths(context: Context, case: Case) -> tuple[Path, ...]:

@@ -4,6 +4,7 @@ Works from the streams alone; no truth is read. Claims and slots are told for al
 estimator is fitted on the training split only.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ def run(context: Context, load: Callable[[str, int], Scorer] = _load) -> dict[st
         asked=_asked(context, looked_at) if scorers else {},
         scorers=scorers,
         gold=Path(config.gold) if config.gold else None,
+        notes=_told(read),
     )
     settings = Settings(
         steps=config.steps,
@@ -107,6 +109,13 @@ def run(context: Context, load: Callable[[str, int], Scorer] = _load) -> dict[st
         seed=context.recipe.seed,
     )
     return measure(corpus, settings, folder)
+
+
+def _told(read: Read) -> list[str]:
+    """Whose answers have no stand on the findings that their prompts gave away."""
+    counts = Counter(key[1] for key, each in read.readings.items() if each.told)
+    named = ", ".join(f"{n} answers of {teacher}" for teacher, n in sorted(counts.items()))
+    return [f"No vote on what a prompt gave away: {named}."] if counts else []
 
 
 def _domain(context: Context, cases: Sequence[Case]) -> Domain:
@@ -152,8 +161,10 @@ def _asked(context: Context, cases: Mapping[str, Case]) -> dict[str, tuple[str, 
 
 
 def _local_teachers(context: Context) -> dict[str, str]:
-    """Teachers whose models are at hand: name -> checkpoint."""
-    return {each.name: each.model for each in context.recipe.teachers if each.kind == "local"}
+    """Teachers whose models are at hand, asked as everybody: name -> checkpoint. Who was told something had
+    another question, so that the others' answers are none to it."""
+    chosen = [each for each in context.recipe.teachers if each.kind == "local" and each.prompt == "usual"]
+    return {each.name: each.model for each in chosen}
 
 
 def _scorers(context: Context, load: Callable[[str, int], Scorer]) -> dict[str, Scorer]:

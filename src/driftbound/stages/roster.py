@@ -18,17 +18,15 @@ from driftbound.errors import ConfigError, TeacherError
 from driftbound.phantom_base import resolve_base
 from driftbound.protocols import Teacher
 from driftbound.stages.context import Context
+from driftbound.stages.recordings import Recordings, sensitivity_of_file
 from driftbound.store import attempts
-from driftbound.store.exchange import note_import, sensitivity_beside
 from driftbound.store.manifest import sha256_tree
 from driftbound.store.streams import Streams
-from driftbound.store.tables import read_cases
 from driftbound.teacher_config import SCRIPTED, ModelConfig, TeacherConfig
 from driftbound.teachers.local import LocalTeacher
 from driftbound.teachers.metering import Account
 from driftbound.teachers.openai_compatible import OpenAICompatibleTeacher
 from driftbound.teachers.preparing import settings_of
-from driftbound.teachers.recorded import RecordedTeacher
 from driftbound.teachers.requests import params_of
 
 LOCAL_SETTINGS = frozenset({"max_tokens", "temperature", "top_p", "logprobs", "largest_side", "checkpoint"})
@@ -103,6 +101,8 @@ def check(
     """
     gate, kinds = gate_of(context), sorted(set(sensitivities))
     for teacher in teachers:
+        if teacher.kind == "recorded":
+            sensitivity_of_file(context.domain, Path(teacher.path), teacher.format, teacher.name)
         if teacher.kind == "local":
             _refuse_local(teacher, settings(context, teacher))
         if teacher.kind != "http":
@@ -170,6 +170,7 @@ class Roster:
         self._streams = streams
         self._scripted = scripted
         self._limiters: dict[tuple[str, str], Limiter] = {}
+        self._recordings = Recordings(context)
         self.gate = gate_of(context)
         self.accounts: dict[str, Account] = {}
 
@@ -178,19 +179,7 @@ class Roster:
         return _KINDS[teacher.kind](self, teacher)
 
     def _recorded(self, teacher: TeacherConfig) -> Teacher:
-        path = Path(teacher.path)
-        record = {"file": str(path), "teacher": teacher.name, "sensitivity": sensitivity_beside(path)}
-        note_import(self._context.folder.stage("collect"), record)  # it goes on with all that the run makes
-        return RecordedTeacher(
-            teacher.name,
-            path,
-            model=teacher.model,
-            params=settings(self._context, teacher),
-            stream=teacher.stream or teacher.name,
-            columns=teacher.columns,
-            cases=read_cases(self._context.folder.cases),
-            is_refusal=self._context.domain.is_refusal,
-        )
+        return self._recordings.teacher(teacher)
 
     def _local(self, teacher: TeacherConfig) -> Teacher:
         from driftbound.learning.policy import LocalPolicy

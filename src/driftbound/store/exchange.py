@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from driftbound.errors import StoreError
 from driftbound.records import Status, Trajectory
 from driftbound.store.folder import STREAMS as STREAMS_FILE
+from driftbound.store.manifest import NAME as MANIFEST
 from driftbound.store.manifest import Manifest, atomic_write_text, one_line
 from driftbound.store.rowfiles import (
+    PARQUET,
     STREAMS,
     Before,
     Row,
@@ -38,7 +41,11 @@ _ARROW: dict[Any, pa.DataType] = {
     float: pa.float64(),
     Status: pa.string(),
 }
-_SCHEMA = pa.schema([(each.name, _ARROW[each.type]) for each in fields(Trajectory)])
+TRAJECTORY_SCHEMA = pa.schema([(each.name, _ARROW[each.type]) for each in fields(Trajectory)])
+OF_CASE = ("split", "cluster", "question", "film", "sensitivity", "images")
+"""Columns that the shards of a data set folder have besides."""
+MARK = "driftbound"
+"""Key of a Parquet file's own metadata under which it says how sensitive it is."""
 _CURE = "Answers that were made elsewhere are imported with --teacher NAME."
 
 
@@ -53,29 +60,44 @@ def write_trajectories(path: Path, rows: Iterable[Trajectory], before: Before | 
     found = ({name: getattr(each, name) for name in _FIELDS} for each in rows)
     checked = (_checked(row, f"{path}, row {n}") for n, row in enumerate(found, start=1))
     if path.suffix == ".parquet":
-        return write_table(path, checked, _SCHEMA, before)
+        return write_table(path, checked, TRAJECTORY_SCHEMA, before)
     return write_lines(path, checked, before)
 
 
 def read_trajectories(path: Path) -> Iterator[Trajectory]:
-    """Trajectories in the order they were written, one by one; those of a ``streams.sqlite`` sorted.
+    """Trajectories in the order they were written, one by one; those of a ``streams.sqlite`` sorted, those
+    of a data set folder shard by shard.
 
     A field with a default may be missing. Raises ``StoreError`` naming the row that is none of a
     trajectory.
     """
+    if path.is_dir():
+        for shard in shards_of(path):
+            yield from read_trajectories(shard)
+        return
     if kind_of(path) == STREAMS:
         with Streams.open_readonly(path) as streams:
             yield from streams.each()
         return
     for place, row in read_rows(path):
         where = f"{path}, {place}"
+        for name in OF_CASE:
+            row.pop(name, None)
         checked = _checked(row, where)
         yield Trajectory(**checked | {"status": Status(checked["status"])})
 
 
+def shards_of(folder: Path) -> list[Path]:
+    """The shards of a data set folder that driftbound has made. Raises ``StoreError`` where it is none."""
+    shards = sorted((folder / "data").glob("*.parquet"))
+    if Manifest.read(folder) is None or not shards:
+        raise StoreError(f"{folder}: is no data set folder of driftbound's. Name a file, or such a folder.")
+    return shards
+
+
 def is_ours(columns: Iterable[str]) -> bool:
     """Whether columns are those of trajectories that driftbound has written."""
-    return {"case_id", "teacher", "status", "text", "request_hash"} <= set(columns) <= set(_FIELDS)
+    return {"case_id", "teacher", "status", "text", "request_hash"} <= set(columns) <= {*_FIELDS, *OF_CASE}
 
 
 def _checked(row: Mapping[str, Any], where: str) -> Row:
@@ -88,7 +110,7 @@ def _checked(row: Mapping[str, Any], where: str) -> Row:
         if name not in _FIELDS:
             raise StoreError(f"{where}: a trajectory has no {name!r}. Take the column out. {_CURE}")
         kind = _FIELDS[name].type
-        why = _trouble(value, kind)
+        why = _trouble(value, kind) or (name == "prompt_discloses" and not_a_list(value)) or ""
         if why:
             raise StoreError(f"{where}: {name!r} {why}. Correct the file.")
         checked[name] = float(value) if kind is float else str(value) if kind is Status else value
@@ -107,6 +129,20 @@ def _trouble(value: Any, kind: Any) -> str:
     if isinstance(value, float):
         return "" if isfinite(value) else f"is {value}"
     return "" if -(2**63) <= value < 2**63 else "is beyond 64 bits"
+
+
+def not_a_list(text: str) -> str:
+    """Why a text is no JSON list of names; empty if it is one, or empty.
+
+    >>> not_a_list(""), not_a_list('["Edema"]'), not_a_list("Edema")
+    ('', '', 'is no JSON list of names')
+    """
+    try:
+        given = json.loads(text) if text else []
+    except ValueError:
+        given = None
+    fits = isinstance(given, list) and all(isinstance(name, str) for name in given)
+    return "" if fits else "is no JSON list of names"
 
 
 def is_unicode(text: str) -> bool:
@@ -146,11 +182,12 @@ def sensitivity_beside(path: Path) -> str:
         with Streams.open_readonly(path) as streams, streams.guard("read"):
             kinds = streams.db.execute("SELECT DISTINCT sensitivity FROM cases").fetchall()
         return strictest([*(kind for (kind,) in kinds), imported_sensitivity(path.parent)])
-    beside = manifest_beside(path)
-    if not beside.exists():
-        return SENSITIVITIES[0]
+    beside = path / MANIFEST if path.is_dir() else manifest_beside(path)
     try:
-        given = json.loads(beside.read_text(encoding="utf-8"))
+        within = None if path.is_dir() or beside.exists() else _marked(path)
+        if within is None and not beside.exists():
+            return SENSITIVITIES[0]
+        given = json.loads(within or beside.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StoreError(f"{beside}: cannot be read ({one_line(error)}). Restore the file.") from error
     said = given.get("sensitivity") if isinstance(given, dict) else None
@@ -159,6 +196,18 @@ def sensitivity_beside(path: Path) -> str:
             f"{beside}: does not say whether it is {' or '.join(SENSITIVITIES)}. Restore the file."
         )
     return str(said)
+
+
+def _marked(path: Path) -> str | None:
+    """What a Parquet file says of itself: a shard that has left its folder is as sensitive as that."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        if file.read(len(PARQUET)) != PARQUET:
+            return None
+    with pq.ParquetFile(path) as table:
+        found = (table.schema_arrow.metadata or {}).get(MARK.encode())
+    return None if found is None else str(found, "utf-8")
 
 
 def note_import(folder: Path, record: Mapping[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Foreign answers: what teachers have said elsewhere, read from whatever kind of rows it was recorded in."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ class Answer:
     completion_tokens: int = 0
     error: str = ""
     """Why there is no answer."""
+    prompt_discloses: str = ""
+    """As the trajectory's; only driftbound's own files tell."""
 
 
 def read_answers(path: Path, *, stream: str, columns: Mapping[str, str]) -> Iterator[Answer]:
@@ -66,9 +68,17 @@ def read_answers(path: Path, *, stream: str, columns: Mapping[str, str]) -> Iter
     if kind == STREAMS:
         found = _of_run(path)
     elif kind != CSV and not columns and is_ours(names):
-        found = _of_trajectories(read_trajectories(path))
+        found = of_trajectories(read_trajectories(path))
     else:
         found = _of_rows(path, resolve(path, names, stream, columns), stream)
+    return of_stream(path, found, stream)
+
+
+def of_stream(path: Path, found: Iterable[Answer], stream: str) -> Iterator[Answer]:
+    """Those of a file's answers that are of the teacher that it calls ``stream``.
+
+    Raises ``StoreError`` where there is none, naming the teachers that the file has.
+    """
     others: dict[str, None] = {}
     n = 0
     for answer in found:
@@ -88,10 +98,11 @@ def read_answers(path: Path, *, stream: str, columns: Mapping[str, str]) -> Iter
 
 def _of_run(path: Path) -> Iterator[Answer]:
     with Streams.open_readonly(path) as streams:
-        yield from _of_trajectories(streams.current())
+        yield from of_trajectories(streams.current())
 
 
-def _of_trajectories(trajectories: Iterator[Trajectory]) -> Iterator[Answer]:
+def of_trajectories(trajectories: Iterable[Trajectory]) -> Iterator[Answer]:
+    """Trajectories of the first wave as answers that were given elsewhere."""
     for each in trajectories:
         if each.wave:
             continue
@@ -107,6 +118,7 @@ def _of_trajectories(trajectories: Iterator[Trajectory]) -> Iterator[Answer]:
             prompt_tokens=each.prompt_tokens,
             completion_tokens=each.completion_tokens,
             error=(each.error or "failed") if each.status is Status.FAILED else "",
+            prompt_discloses=each.prompt_discloses,
         )
 
 

@@ -28,6 +28,8 @@ _BATCH = 256
 _CHUNK = 1 << 20
 _LONGEST = 64 << 20
 """Characters of one row of a JSON array, at most."""
+PARQUET = b"PAR1"
+"""First bytes of a Parquet file."""
 _SQLITE = b"SQLite format 3\0"
 _SPACE = re.compile(r"[ \t\n\r]*")
 _LINE_BREAKS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
@@ -86,7 +88,7 @@ def kind_of(path: Path) -> str:
     """What a file is, by its first bytes (CSV by its name). Raises ``StoreError`` for anything else."""
     with _readable(path), path.open("rb") as file:
         head = file.read(4096)
-    if head.startswith(b"PAR1"):
+    if head.startswith(PARQUET):
         return TABLE
     if head.startswith(_SQLITE):
         return STREAMS

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from driftbound.records import Status, Trajectory
 
-VERSION = 2
+VERSION = 3
 APPLICATION_ID = 0x44524654  # "DRFT"
 
 COLUMNS = tuple(each.name for each in fields(Trajectory))
@@ -33,18 +33,24 @@ OTHERS = (
     # What the present recipe asks, in the order of asking.
     "CREATE TABLE wanted (teacher TEXT NOT NULL, place INTEGER NOT NULL, case_id TEXT NOT NULL, "
     "sample INTEGER NOT NULL, wave INTEGER NOT NULL, request_hash TEXT NOT NULL, "
-    "PRIMARY KEY (teacher, wave, place)) WITHOUT ROWID",
+    "prompt_discloses TEXT NOT NULL DEFAULT '', PRIMARY KEY (teacher, wave, place)) WITHOUT ROWID",
     "CREATE INDEX wanted_case ON wanted (case_id, teacher, sample, wave, request_hash)",
     # Cases and images by content.
     "CREATE TABLE cases (case_id TEXT PRIMARY KEY, content_hash TEXT NOT NULL, cluster TEXT NOT NULL, "
-    "split TEXT NOT NULL, question TEXT NOT NULL, images TEXT NOT NULL, sensitivity TEXT NOT NULL) "
-    "WITHOUT ROWID",
+    "split TEXT NOT NULL, question TEXT NOT NULL, images TEXT NOT NULL, sensitivity TEXT NOT NULL, "
+    "told_question TEXT NOT NULL DEFAULT '') WITHOUT ROWID",
     "CREATE TABLE images (name TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, "
     "sha256 TEXT NOT NULL) WITHOUT ROWID",
 )
 
 _ADDED_IN_2 = ("fingerprint", "logprobs", "cost", "note")
-_OF_1 = tuple(name for name in COLUMNS if name not in _ADDED_IN_2)
+_ADDED_IN_3 = (
+    ("trajectories", "prompt_discloses"),
+    ("wanted", "prompt_discloses"),
+    ("cases", "told_question"),
+)
+_OF_2 = tuple(name for name in COLUMNS if name != "prompt_discloses")
+_OF_1 = tuple(name for name in _OF_2 if name not in _ADDED_IN_2)
 
 
 def create(db: sqlite3.Connection) -> None:
@@ -74,19 +80,28 @@ def _from_1(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE trajectories RENAME TO trajectories_1")
     for statement in (TRAJECTORIES, *OTHERS):
         db.execute(statement)
-    columns = ", ".join((*_OF_1, *_ADDED_IN_2))
+    columns = ", ".join((*_OF_1, *_ADDED_IN_2, "prompt_discloses"))
     db.execute(
-        f"INSERT INTO trajectories ({columns}) SELECT {', '.join(_OF_1)}, '', '', 0.0, '' "
+        f"INSERT INTO trajectories ({columns}) SELECT {', '.join(_OF_1)}, '', '', 0.0, '', '' "
         "FROM trajectories_1 ORDER BY case_id, teacher, sample, wave"
     )
     db.execute(
-        "INSERT INTO wanted SELECT teacher, row_number() OVER (PARTITION BY teacher, wave "
+        "INSERT INTO wanted (teacher, place, case_id, sample, wave, request_hash) "
+        "SELECT teacher, row_number() OVER (PARTITION BY teacher, wave "
         "ORDER BY sample, case_id) - 1, case_id, sample, wave, request_hash FROM trajectories_1"
     )
     db.execute("DROP TABLE trajectories_1")
 
 
-_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _from_1}
+def _from_2(db: sqlite3.Connection) -> None:
+    """What a stream's prompts have disclosed is noted: nothing, until now. Version 1 came here by tables of
+    today, which have the columns."""
+    for table, column in _ADDED_IN_3:
+        if column not in [row[1] for row in db.execute(f"PRAGMA table_info({table})")]:
+            db.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
+
+
+_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _from_1, 2: _from_2}
 
 FAILED = Status.FAILED.value
 """The one status that may be replaced."""

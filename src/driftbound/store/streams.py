@@ -177,4 +177,7 @@ def trajectory_of(row: tuple[Any, ...]) -> Trajectory:
 
 
 def _said(trajectory: Trajectory) -> dict[str, Any]:
-    return {name: getattr(trajectory, name) for name in COLUMNS if name not in _NOT_SAID}
+    said = {name: getattr(trajectory, name) for name in COLUMNS if name not in _NOT_SAID}
+    if not trajectory.prompt_discloses:  # as before there was the column: digests of then still hold
+        del said["prompt_discloses"]
+    return said

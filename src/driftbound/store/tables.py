@@ -30,6 +30,7 @@ CASES = pa.schema(
         ("images", _STRINGS),
         ("sensitivity", pa.string()),
         ("prompt_discloses", _STRINGS),
+        ("context", pa.list_(pa.struct([("finding", pa.string()), ("value", pa.string())]))),
     ]
 )
 _FURTHER = b"driftbound.splits"
@@ -92,10 +93,8 @@ class ClaimRow:
 def write_rows(
     path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema, *, together: int | None = None
 ) -> None:
-    """Write rows under a schema, so many ``together`` in a row group: a reader of one need not decode all.
-
-    Raises ``StoreError`` when the file system refuses.
-    """
+    """Write rows under a schema, so many ``together`` in a row group; a file system that refuses raises
+    ``StoreError``."""
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     with replacing(path) as partial:
         pq.write_table(table, partial, row_group_size=together)
@@ -114,7 +113,10 @@ def write_cases(path: Path, cases: Sequence[Case], *, further: Sequence[str] = (
     split is still told.
     """
     schema = CASES.with_metadata({_FURTHER: json.dumps(list(further))}) if further else CASES
-    write_rows(path, [asdict(case) for case in cases], schema)
+    rows = [asdict(case) for case in cases]
+    for row in rows:
+        row["context"] = [{"finding": name, "value": value} for name, value in row["context"].items()]
+    write_rows(path, rows, schema)
 
 
 def read_cases(path: Path) -> list[Case]:
@@ -124,14 +126,18 @@ def read_cases(path: Path) -> list[Case]:
     there twice, or when a split or sensitivity is none that driftbound or the file knows.
     """
     cure = "Let the domain write it again: delete the file and run again."
-    rows = _read(path, CASES, CaseError, cure).to_pylist()
+    table = _read(path, None, CaseError, cure)
+    if "context" not in table.column_names:  # cases of before there was any
+        table = table.append_column("context", pa.array([[]] * len(table), CASES.field("context").type))
+    rows = _checked(path, table, CASES, CaseError, cure).to_pylist()
     if not rows:
         raise CaseError(f"{path}: no case in it. {cure}")
     splits = (*SPLITS, *json.loads((pq.read_schema(path).metadata or {}).get(_FURTHER, "[]")))
     seen: set[str] = set()
     cases = []
     for row in rows:
-        case = Case(**row | {name: tuple(row[name]) for name in ("images", "prompt_discloses")})
+        row |= {name: tuple(row[name]) for name in ("images", "prompt_discloses")}
+        case = Case(**row | {"context": {told["finding"]: told["value"] for told in row["context"]}})
         if not case.case_id or case.case_id in seen:
             raise CaseError(
                 f"{path}: case id {case.case_id!r} is empty or there twice. Give each case its own."

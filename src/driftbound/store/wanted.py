@@ -26,6 +26,8 @@ class Wanted:
     sample: int
     wave: int
     request_hash: str
+    prompt_discloses: str = ""
+    """As the trajectory's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,8 @@ class CaseContent:
     question: str
     images: tuple[str, ...]
     """sha256 of each image."""
+    told_question: str = ""
+    """What those are asked who are told of the case's context; empty where nobody is."""
 
     @property
     def content_hash(self) -> str:
@@ -45,10 +49,12 @@ class CaseContent:
 
 def want(store: Database, wanted: Iterable[Wanted], *, wave: int) -> None:
     """Say what is asked from now on in a wave; answers to other requests stay where they are."""
-    rows = ((w.teacher, w.place, w.case_id, w.sample, w.wave, w.request_hash) for w in wanted)
+    rows = (
+        (w.teacher, w.place, w.case_id, w.sample, w.wave, w.request_hash, w.prompt_discloses) for w in wanted
+    )
     with store.transaction():
         store.db.execute("DELETE FROM wanted WHERE wave = ?", (wave,))
-        store.db.executemany("INSERT INTO wanted VALUES (?, ?, ?, ?, ?, ?)", rows)
+        store.db.executemany("INSERT INTO wanted VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def rehearse(store: Database) -> None:
@@ -77,12 +83,13 @@ def at(store: Database, teacher: str, place: int, *, wave: int) -> Wanted:
     """The request at a place. Raises ``StoreError`` where there is none."""
     with store.guard("read"):
         row = store.db.execute(
-            "SELECT case_id, sample, request_hash FROM wanted WHERE teacher = ? AND wave = ? AND place = ?",
+            "SELECT case_id, sample, request_hash, prompt_discloses FROM wanted "
+            "WHERE teacher = ? AND wave = ? AND place = ?",
             (teacher, wave, place),
         ).fetchone()
     if row is None:
         raise StoreError(f"{store.path}: nothing is wanted of {teacher} at place {place}. Run collect again.")
-    case_id, sample, request_hash = row
+    case_id, sample, request_hash, prompt_discloses = row
     return Wanted(
         teacher=teacher,
         place=place,
@@ -90,6 +97,7 @@ def at(store: Database, teacher: str, place: int, *, wave: int) -> Wanted:
         sample=sample,
         wave=wave,
         request_hash=request_hash,
+        prompt_discloses=prompt_discloses,
     )
 
 
@@ -101,15 +109,17 @@ def count(store: Database, teacher: str, *, wave: int) -> int:
     return n
 
 
-def wants(store: Database, noted: Noted) -> bool:
-    """Whether an attempt asked what the present recipe asks."""
+def discloses(store: Database, noted: Noted) -> str | None:
+    """What the prompt of an attempt gave away, as the trajectory says it; ``None`` where the present recipe
+    does not ask what the attempt asked."""
     with store.guard("read"):
         sql = (
-            "SELECT 1 FROM wanted WHERE teacher = ? AND wave = ? AND case_id = ? AND sample = ? "
-            "AND request_hash = ?"
+            "SELECT prompt_discloses FROM wanted WHERE teacher = ? AND wave = ? AND case_id = ? "
+            "AND sample = ? AND request_hash = ?"
         )
         asked = (noted.teacher, noted.wave, noted.case_id, noted.sample, noted.request_hash)
-        return store.db.execute(sql, asked).fetchone() is not None
+        row = store.db.execute(sql, asked).fetchone()
+    return None if row is None else str(row[0])
 
 
 def remember(store: Database, contents: Iterable[CaseContent]) -> None:
@@ -123,11 +133,12 @@ def remember(store: Database, contents: Iterable[CaseContent]) -> None:
             each.question,
             json.dumps(each.images),
             each.case.sensitivity,
+            each.told_question,
         )
         for each in contents
     )
     with store.transaction():
-        store.db.executemany("INSERT OR REPLACE INTO cases VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        store.db.executemany("INSERT OR REPLACE INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def question(store: Database, case_id: str) -> str:
@@ -143,6 +154,13 @@ def question(store: Database, case_id: str) -> str:
     return found
 
 
+def questions(store: Database) -> dict[str, tuple[str, str]]:
+    """Case -> the question that was put about it, and that of those who were told its context, else empty."""
+    with store.guard("read"):
+        found = store.db.execute("SELECT case_id, question, told_question FROM cases ORDER BY case_id")
+        return {case_id: (usual, told) for case_id, usual, told in found}
+
+
 def teachers(store: Database, *, wave: int) -> list[str]:
     """Whom the present recipe asks in a wave."""
     with store.guard("read"):
@@ -150,11 +168,15 @@ def teachers(store: Database, *, wave: int) -> list[str]:
         return [name for (name,) in store.db.execute(sql, (wave,))]
 
 
-def hashes(store: Database, teacher: str, *, wave: int) -> dict[tuple[str, int], str]:
-    """Case and sample -> request that the present recipe puts to a teacher in a wave."""
+def asked_of(store: Database, teacher: str, *, wave: int) -> dict[tuple[str, int], tuple[str, str]]:
+    """Case and sample -> hash of the request that the present recipe puts to a teacher in a wave, and what
+    its prompt gives away."""
     with store.guard("read"):
-        sql = "SELECT case_id, sample, request_hash FROM wanted WHERE teacher = ? AND wave = ?"
-        return {(case_id, n): asked for case_id, n, asked in store.db.execute(sql, (teacher, wave))}
+        columns = "case_id, sample, request_hash, prompt_discloses"
+        sql = f"SELECT {columns} FROM wanted WHERE teacher = ? AND wave = ?"
+        return {
+            (case_id, n): (asked, told) for case_id, n, asked, told in store.db.execute(sql, (teacher, wave))
+        }
 
 
 def image_hashes(store: Database, root: Path, names: Sequence[str]) -> dict[str, str]:

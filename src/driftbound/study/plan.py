@@ -163,7 +163,8 @@ def read_study(path: Path) -> StudyConfig:
             _known(name, study.arms, f"{where}: {key}", "arm")
     if study.default in study.rivals:
         raise ConfigError(f"{where}: rivals: {study.default!r} is the default itself. Leave it out.")
-    jobs_of(study, where)
+    if any(each.prompt != "usual" for job in jobs_of(study, where) for each in job.base.teachers):
+        raise ConfigError(f"{where}: teachers: a study scores what nobody was told. Leave out prompt: told.")
     return study
 
 

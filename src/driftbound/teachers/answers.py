@@ -17,6 +17,7 @@ def trajectory_of(request: Request, teacher: Teacher, **said: Any) -> Trajectory
         model=teacher.model,
         params=teacher.params,
         request_hash=request.request_hash,
+        prompt_discloses=request.prompt_discloses,
         **said,
     )
 

@@ -2,13 +2,15 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from driftbound.errors import StoreError
 from driftbound.records import Case, Request, Status, Trajectory
-from driftbound.store.foreign import Answer, read_answers
+from driftbound.stances import told_by_either
+from driftbound.store.foreign import Answer
 from driftbound.teachers.answers import now, trajectory_of
 from driftbound.teachers.requests import params_json
 from driftbound.teachers.statuses import status_of
@@ -25,11 +27,11 @@ class RecordedTeacher:
         model: str,
         params: Mapping[str, Any],
         stream: str,
-        columns: Mapping[str, str],
+        answers: Iterable[Answer],
         cases: Sequence[Case],
         is_refusal: Callable[[str], bool],
     ) -> None:
-        """``stream`` is what the file calls this teacher; see ``store.foreign.read_answers``.
+        """``answers`` are those of the teacher that the file at ``path`` calls ``stream``.
         ``cases`` are all of the run, for only so is a name known to be one case's alone.
 
         Raises ``StoreError`` for a file that cannot be read, maps to nothing or answers one case
@@ -40,7 +42,7 @@ class RecordedTeacher:
         self.params = params_json(params)
         self._path = path
         self._is_refusal = is_refusal
-        self._answers = _by_case(path, stream, columns, names_of(cases))
+        self._answers = _by_case(path, stream, answers, names_of(cases))
 
     async def answer(self, request: Request) -> Trajectory:
         """What the file holds; a case that is not in it is a failed answer."""
@@ -60,6 +62,8 @@ class RecordedTeacher:
                 "prompt_tokens": found.prompt_tokens,
                 "completion_tokens": found.completion_tokens,
             }
+        told = found.prompt_discloses if found is not None else ""
+        request = replace(request, prompt_discloses=told_by_either(request.prompt_discloses, told))
         return trajectory_of(
             request,
             self,
@@ -92,12 +96,12 @@ def names_of(cases: Sequence[Case]) -> dict[str, str]:
 
 
 def _by_case(
-    path: Path, stream: str, columns: Mapping[str, str], cases: Mapping[str, str]
+    path: Path, stream: str, found: Iterable[Answer], cases: Mapping[str, str]
 ) -> dict[tuple[str, int], Answer]:
     """Case and sample -> answer. Raises ``StoreError`` for two different ones, and where no case is known."""
     answers: dict[tuple[str, int], Answer] = {}
     named = ""
-    for answer in read_answers(path, stream=stream, columns=columns):
+    for answer in found:
         named = answer.case_id or answer.image
         case = cases.get(named) or cases.get(Path(named).name)
         if case is None:

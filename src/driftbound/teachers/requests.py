@@ -23,9 +23,11 @@ def params_of(teacher: TeacherConfig, collect: CollectConfig) -> dict[str, Any]:
     ``StoreError`` where it is missing, ``ConfigError`` for a value that no request can hold.
     """
     if teacher.kind == "recorded":
-        columns = {"columns": dict(teacher.columns)} if teacher.columns else {}
         stream = teacher.stream or teacher.name
-        return {"recorded": sha256_file(Path(teacher.path)), "stream": stream} | columns
+        whole: dict[str, Any] = {"recorded": sha256_file(Path(teacher.path)), "stream": stream}
+        told = teacher.prompt if teacher.prompt != "usual" else ""
+        more = {"columns": dict(teacher.columns), "format": teacher.format, "prompt": told}
+        return whole | {key: value for key, value in more.items() if value}
     own = teacher.sampling
     sampling = {
         "temperature": collect.temperature if own.temperature == "as collect" else own.temperature,

@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from driftbound.data_config import SetConfig
@@ -18,9 +18,9 @@ from driftbound.store.manifest import atomic_write_text
 
 FILMS = "images"
 """Folder of the films, below the run's."""
-LEFT_OUT, NOTES = "left_out.jsonl", "notes.jsonl"
-"""Beside ``cases.parquet``: the studies that became no case, with the reason, and what is odd about studies
-(also such that became one); a line each."""
+LEFT_OUT, NOTES, SHOWN = "left_out.jsonl", "notes.jsonl", "films.jsonl"
+"""Beside ``cases.parquet``: the studies that became no case, with the reason; what is odd about studies (also
+such that became one); and which film of its study each case shows. A line each."""
 NO_FRONTAL = "no frontal film"
 
 
@@ -40,29 +40,36 @@ class Planned:
     hindered: str = ""
     """Why it can be no case; empty: nothing is known."""
     notes: tuple[str, ...] = ()
+    shown: str = ""
+    """The film that the case shows, as its data set calls it; empty where it shows several."""
+    context: Mapping[str, str] = field(default_factory=dict)
+    """What teachers may be told of it."""
 
 
-def planned(study: Study, policy: SetConfig, *, of: str = "") -> Planned:
+def planned(study: Study, policy: SetConfig, *, of: str = "", told: bool = False) -> Planned:
     """The case of a study's first frontal film.
 
     ``of`` goes before its id and its patient's where it is of a further set: two sets may use the same words.
-    Raises what ``decide`` does.
+    Of one that may be ``told`` the labels are its context. Raises what ``decide`` does.
     """
     assert policy.uncertain_as
     assert policy.blank_as
     film = study.frontal
     own = f"{of}:" if of else ""
+    truth = decide(
+        study.labels, uncertain_as=policy.uncertain_as, blank_as=policy.blank_as, sides=study.sides
+    )
     return Planned(
         case_id=own + study.study_id,
         cluster=own + study.patient,
         split=study.split,
         films=() if film is None else (film.path,),
-        truth=decide(
-            study.labels, uncertain_as=policy.uncertain_as, blank_as=policy.blank_as, sides=study.sides
-        ),
+        truth=truth,
         sensitivity=study.sensitivity,
         hindered=NO_FRONTAL if film is None else "",
         notes=study.notes,
+        shown="" if film is None else film.image_id,
+        context=truth if told and study.labels else {},
     )
 
 
@@ -76,6 +83,7 @@ def make(plans: Sequence[Planned], folder: Path, size: int) -> list[tuple[Case, 
     if twice:
         raise CaseError(f"two studies are called {twice[0]!r}. Rename the split in domain.data.others.")
     made, gone = list[tuple[Case, Mapping[str, str]]](), list[tuple[str, str]]()
+    shown: list[str] = []
     with bar("reading films", len(plans)) as advance:
         for plan in plans:
             try:
@@ -86,7 +94,10 @@ def make(plans: Sequence[Planned], folder: Path, size: int) -> list[tuple[Case, 
                 gone.append((plan.case_id, str(error)))
             else:
                 made.append((_case(plan, [path.relative_to(folder).as_posix() for path in kept]), plan.truth))
+                if plan.shown:
+                    shown.append(json.dumps({"study": plan.case_id, "film": plan.shown}) + "\n")
             advance()
+    atomic_write_text(folder / SHOWN, "".join(shown))
     _tell_left_out(gone, plans, folder)
     _tell_notes(plans, folder)
     if not made:
@@ -102,6 +113,7 @@ def _case(plan: Planned, images: Sequence[str]) -> Case:
         prompt=plan.prompt,
         images=tuple(images),
         sensitivity=plan.sensitivity,
+        context=plan.context,
     )
 
 

@@ -1,13 +1,23 @@
 """The chest X-ray field as the stages see it: a data set's cases, questions, claims, the student's format."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from driftbound.config import DomainConfig
 from driftbound.data_config import PRESENCE, PROGRESSION
 from driftbound.domain_config import COUNTS
-from driftbound.domains.chest_xray import benchmark, cases, language, others, progression, sources, zero_shot
+from driftbound.domains.chest_xray import (
+    benchmark,
+    cases,
+    cxr_max_answers,
+    language,
+    others,
+    progression,
+    sources,
+    telling,
+    zero_shot,
+)
 from driftbound.domains.chest_xray.claims import claims
 from driftbound.domains.chest_xray.findings import FINDINGS, HEADLINE, SIDED
 from driftbound.domains.chest_xray.ms_cxr_t import exclude_subjects, read_pairs, subjects
@@ -19,7 +29,7 @@ from driftbound.domains.chest_xray.study import Study
 from driftbound.domains.generic import refusals
 from driftbound.errors import CaseError, ConfigError
 from driftbound.progress import say
-from driftbound.records import Case, Claim
+from driftbound.records import Case, Claim, Trajectory
 from driftbound.store.references import write_references
 from driftbound.store.tables import write_cases, write_truth
 
@@ -28,8 +38,8 @@ SHARES = {"train": 0.8, "validation": 0.05, "test": 0.15}
 
 
 class ChestXrayDomain:
-    """Chest radiographs of data sets that the user holds; implements ``protocols.Domain``, ``Benchmarked``,
-    ``YesNo`` and ``Published``."""
+    """Chest radiographs of data sets that the user holds; implements ``protocols.Domain`` and the optional
+    ``Benchmarked``, ``YesNo``, ``Published``, ``Publishing`` and ``Telling``."""
 
     name = "chest-xray"
     findings = FINDINGS
@@ -38,6 +48,7 @@ class ChestXrayDomain:
     course_splits = (PROGRESSION,)
     course_findings = HEADLINE
     always_no = (PRESENCE,)
+    formats: Mapping[str, str] = {cxr_max_answers.NAME: cxr_max_answers.SENSITIVITY}
 
     def __init__(self, config: DomainConfig, seed: int) -> None:
         self.config = config
@@ -67,7 +78,7 @@ class ChestXrayDomain:
         further = {name: others.chosen(name, other, self.seed) for name, other in data.others.items()}
         pairs = read_pairs(Path(data.ms_cxr_t)) if data.ms_cxr_t else []
         studies = self._learnt_from(further, subjects(pairs))
-        plans = [cases.planned(study, data) for study in studies]
+        plans = [cases.planned(study, data, told=data.context) for study in studies]
         for name, own in further.items():
             plans += [cases.planned(study, data.others[name], of=name) for study in own]
         if pairs:
@@ -76,7 +87,11 @@ class ChestXrayDomain:
         write_truth(truth, {case.case_id: told for case, told in made})
         there = frozenset(case.case_id for case, _ in made)
         write_references(truth, self._references(studies, further, there))
-        write_cases(folder / "cases.parquet", [case for case, _ in made], further=data.further_splits)
+        table = folder / "cases.parquet"
+        write_cases(table, [case for case, _ in made], further=data.further_splits)
+        if data.context:
+            labelled = sum(bool(case.context) for case, _ in made)
+            say(f"labels of {labelled} cases lie in {table}, outside the truth file: context: true")
 
     def _learnt_from(self, further: Mapping[str, Sequence[Study]], tested: frozenset[str]) -> list[Study]:
         """The studies of the four usual splits; no patient of an evaluation is in the first two."""
@@ -118,6 +133,10 @@ class ChestXrayDomain:
     def question(self, case: Case) -> str:
         """The prompt of the case; the usual one, which discloses nothing, where it has none."""
         return case.prompt or language.question(self.findings)
+
+    def told_question(self, case: Case) -> str:
+        """Ask to explain the labels of the case's context; the usual question where there are none."""
+        return telling.told_question(case.context) if case.context else self.question(case)
 
     def merge_question(self, case: Case, answers: Sequence[str]) -> str:
         """Ask for one reading out of several anonymous ones."""
@@ -167,6 +186,13 @@ class ChestXrayDomain:
     def scripted_server(self, cases: Path) -> list[str] | None:
         """Nobody has scripted teachers for real radiographs."""
         return None
+
+    def published_answers(
+        self, name: str, path: Path, run: Path, columns: Mapping[str, str]
+    ) -> Iterator[Trajectory]:
+        """What CXR-MAX says of the run's cases."""
+        assert name in self.formats
+        return cxr_max_answers.answers_of(path, run, columns)
 
     def _named(self) -> None:
         if not self.config.data.set:
