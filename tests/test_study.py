@@ -27,6 +27,7 @@ from driftbound.study import arms, course, pool, run, trials
 from driftbound.study.arms import BASE, Bench, make_arm, make_base
 from driftbound.study.course import rounds_of
 from driftbound.study.estimate import clock, estimate, summary, table
+from driftbound.study.identity import LATER, fingerprint
 from driftbound.study.plan import MAIN, Choice, changes_of, jobs_of, read_study, slug, steps_of
 from driftbound.study.pool import Task, work_off
 from driftbound.study.results import PRIOR, SIGNS, finished, read_result, result_path, write_result
@@ -168,7 +169,33 @@ def test_fingerprints_tell_jobs_apart_and_twins_together(file):
     assert len(set(by_place.values())) == len(found) - 1
 
 
+def test_a_younger_key_that_changes_nothing_makes_no_result_stale(file):
+    """As before: no difference; another value of the same key: another job."""
+    recipe = jobs(file)[0].recipe
+    asked = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"samples": 2})})
+    assert ("evaluate", "samples") in LATER
+    assert fingerprint(asked) != fingerprint(recipe)
+    given = recipe.model_dump(mode="json", exclude={"name"})
+    given["evaluate"] = {k: v for k, v in given["evaluate"].items() if ("evaluate", k) not in LATER}
+    told = json.dumps([given], sort_keys=True).encode()
+    assert fingerprint(recipe) == hashlib.sha256(told).hexdigest()[:16]
+
+
 # ---- the study that ships ----------------------------------------------------------------------
+
+
+def test_the_results_that_are_kept_are_of_the_study_that_ships():
+    """A key or a default that changed what was run would leave them without a study."""
+    folder = Path(__file__).parents[1] / "studies" / "phantom_study"
+    asked = {
+        (job.phase, job.sweep, job.setting, job.arm, job.seed): job.fingerprint
+        for job in jobs_of(read_study(STUDIES["phantom_study"]), "shipped")
+    }
+    kept = [json.loads(path.read_text()) for path in folder.glob("*/*.json")]
+    found = {(k["phase"], k["sweep"], k["setting"], k["arm"], k["seed"]): k["fingerprint"] for k in kept}
+    stale = [place for place in asked if place in found and found[place] != asked[place]]
+    assert stale == []
+    assert any(place in found for place in asked)
 
 
 SCALED = {"confidence on both sides, per length"}

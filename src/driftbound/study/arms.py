@@ -28,7 +28,8 @@ from driftbound.store.measures import Beliefs, read_beliefs
 from driftbound.store.tables import read_cases, read_groups
 from driftbound.study import facts
 from driftbound.study.course import forget, rounds_of, seconds_of, training_of
-from driftbound.study.plan import MAIN, Job, fingerprint, slug
+from driftbound.study.identity import fingerprint
+from driftbound.study.plan import MAIN, Job, slug
 from driftbound.study.results import (
     CONSENSUS,
     PRIOR,

@@ -1,7 +1,5 @@
 """Plan: a study file becomes jobs; each is one arm on one seed in one setting, with a recipe of its own."""
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -15,6 +13,7 @@ from pydantic import Field, ValidationError
 from driftbound.config import Recipe
 from driftbound.errors import ConfigError
 from driftbound.strict_yaml import load_table, refuse_unknown
+from driftbound.study.identity import fingerprint
 from driftbound.teacher_config import Table
 
 MAIN = "main"
@@ -121,12 +120,6 @@ class Choice:
     phase: str = ""
     arms: tuple[str, ...] = ()
     seeds: tuple[int, ...] = field(default=())
-
-
-def fingerprint(recipe: Recipe, *more: Any) -> str:
-    """Hash of a recipe, but for its name, and of what else decides the result."""
-    given = recipe.model_dump(mode="json", exclude={"name"})
-    return hashlib.sha256(json.dumps([given, *more], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def slug(name: str) -> str:
