@@ -28,7 +28,8 @@ from driftbound.store.measures import Beliefs, read_beliefs
 from driftbound.store.tables import read_cases
 from driftbound.strict_yaml import load_table
 from driftbound.study.arms import load_policy
-from driftbound.study.plan import fingerprint, slug, with_settings
+from driftbound.study.identity import fingerprint
+from driftbound.study.plan import slug, with_settings
 from driftbound.study.pool import Task, work_off
 from driftbound.study.sharing import discard, shared_stages, take_over
 
