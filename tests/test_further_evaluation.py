@@ -19,9 +19,11 @@ from driftbound.domains.phantom.domain import PhantomDomain
 from driftbound.domains.phantom.language import canonical
 from driftbound.evaluation import text_metrics
 from driftbound.evaluation.answers import seeds_of
+from driftbound.evaluation.classification import make_key
 from driftbound.evaluation.clinical_f1 import METRICS, clinical_f1
 from driftbound.evaluation.consistency import against, estimates
 from driftbound.evaluation.references import References, RowRead, consistency_scores, report_scores
+from driftbound.evaluation.summary import extend_auroc
 from driftbound.evaluation.yes_no import ask_yes_no
 from driftbound.protocols import YesNo
 from driftbound.records import Status, Trajectory
@@ -29,6 +31,7 @@ from driftbound.stages import evaluate
 from driftbound.stages.context import Context
 from driftbound.stages.held_out import HeldOut
 from driftbound.stages.probabilities import teachers_probabilities
+from driftbound.statistics.intervals import resample
 from driftbound.store.references import write_references
 from driftbound.store.tables import read_cases, write_cases
 
@@ -454,3 +457,17 @@ def test_a_local_teacher_s_probabilities_are_read_too(run):  # noqa: F811
     assert found["test"]["teacher:good"].shape == (6, 14)
     assert found["test"]["teacher:good"][:, 0].tolist() == pytest.approx([0.9] * 4 + [0.3] * 2)
     assert loaded == [("here", 1)]
+
+
+def test_a_zero_shot_protocol_has_the_auc_of_its_own_classes():
+    """Four cases of two patients: A is ranked perfectly, B the wrong way round; the headline is A, the
+    protocol B."""
+    truth = [{"A": a, "B": b} for a, b in (("present", "absent"), ("absent", "present")) * 2]
+    key = make_key(truth, ("A", "B"), frozenset(), [()] * 4)
+    tables = {"students": {"aligned": {}}, "comparisons": {}, "best_teacher": None}
+    tables["zero_shot"] = {"findings": ["B"], "rows": {"student:aligned": {}}}
+    chances = {"student:aligned": np.array([[0.9, 0.8], [0.1, 0.2], [0.7, 0.6], [0.3, 0.4]])}
+    drawn = resample(["p", "p", "q", "q"], rng=np.random.default_rng(0), draws=100)
+    extend_auroc(tables, chances, key, ["A"], drawn)
+    assert tables["students"]["aligned"]["auroc"]["mean"]["mean"] == 1.0
+    assert tables["zero_shot"]["rows"]["student:aligned"]["auroc"]["mean"] == 0.0

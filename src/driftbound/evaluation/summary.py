@@ -119,8 +119,8 @@ def extend_auroc(
 ) -> None:
     """Put ``auroc`` into the rows with probabilities (n, F) of the key's findings, and into comparisons.
 
-    ``mean`` is over the headline findings of which the truth has both classes, ``mean_14`` over all such.
-    What is not scored, or not known, has no part.
+    ``mean`` is over the headline findings of which the truth has both classes, ``mean_14`` over all such, and
+    that of ``zero_shot`` over its own. What is not scored, or not known, has no part.
     """
     truth = np.where(key.scored, key.present.astype(np.float64), np.nan)
     found = {row: sampled(one, truth, resamples) for row, one in chances.items()}
@@ -132,6 +132,9 @@ def extend_auroc(
             "mean_findings": int((~np.isnan(areas.point[lead])).sum()),
             "per_finding": {name: plain_estimate(_column(areas, f)) for f, name in enumerate(key.findings)},
         }
+        if "zero_shot" in tables:
+            own = [key.findings.index(name) for name in tables["zero_shot"]["findings"]]
+            tables["zero_shot"]["rows"][row]["auroc"] = plain_estimate(_column(mean_of(areas, own), 0))
     for name, (one, other) in _pairs(found, tables["best_teacher"]).items():
         tables["comparisons"][name]["auroc"] = plain_estimate(_difference(found[one], found[other], lead))
 
