@@ -1,5 +1,7 @@
 """The page: everything a run found in one self-contained HTML file, and the same numbers as JSON."""
 
+import base64
+import hashlib
 import json
 import math
 from collections import Counter
@@ -112,13 +114,26 @@ def render(material: Material) -> tuple[str, dict[str, Any]]:
         "recipe_yaml": yaml.safe_dump(dict(material.recipe), sort_keys=False, allow_unicode=True),
         "sensitive": any(each.sensitivity != "public" for each in material.manifests),
     }
+    numbers, script = _numbers(material, view), _file("report.js")
+    view |= {"script": Markup(script), "script_hash": _hash(script), "numbers": Markup(_inert(numbers))}
     html = _environment().get_template("report.html.jinja").render(view)
-    return html.encode("utf-8", "replace").decode("utf-8"), _numbers(material, view)
+    return html.encode("utf-8", "replace").decode("utf-8"), numbers
 
 
 def dumps(numbers: Mapping[str, Any]) -> str:
     """``report.json``: valid JSON, no ``NaN``."""
     return json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _hash(script: str) -> str:
+    """By which the page's policy knows its own script, and no other one."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _inert(numbers: Mapping[str, Any]) -> str:
+    """JSON that no browser takes for markup, wherever it stands."""
+    text = json.dumps(numbers, ensure_ascii=False, allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def duration(seconds: float) -> str:
