@@ -21,6 +21,8 @@ _WANTED = (
     " JOIN wanted w ON w.teacher = t.teacher AND w.wave = t.wave AND w.case_id = t.case_id "
     "AND w.sample = t.sample AND w.request_hash = t.request_hash"
 )
+CURRENT = f"trajectories t{_WANTED}"
+"""What stands behind FROM where only the answers to the present recipe's requests count."""
 _PUT = (
     f"INSERT INTO trajectories ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "
     f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET "

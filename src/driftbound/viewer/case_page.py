@@ -12,13 +12,12 @@ from driftbound.report.cases import Answer, Exhibit, exhibit
 from driftbound.report.choice import CaseRecord, Chosen, Prediction
 from driftbound.report.spans import Piece, Slot
 from driftbound.store.schema import COLUMNS
-from driftbound.store.streams import trajectory_of
+from driftbound.store.streams import CURRENT, trajectory_of
 from driftbound.viewer.opened import Opened
 
 _ANSWERS = (
-    f"SELECT {', '.join(f't.{name}' for name in COLUMNS)} FROM trajectories t JOIN wanted w "
-    "ON w.teacher = t.teacher AND w.wave = t.wave AND w.case_id = t.case_id AND w.sample = t.sample "
-    "AND w.request_hash = t.request_hash WHERE t.case_id = ? AND t.wave = 0 AND t.sample = 0"
+    f"SELECT {', '.join(f't.{name}' for name in COLUMNS)} FROM {CURRENT} "
+    "WHERE t.case_id = ? AND t.wave = 0 AND t.sample = 0"
 )
 STEPS = 10
 """Shades of the heat."""

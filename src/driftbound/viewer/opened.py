@@ -20,6 +20,7 @@ from driftbound.store.manifest import NAME as MANIFEST
 from driftbound.store.manifest import one_line
 from driftbound.store.plan import made_of
 from driftbound.store.sensitivity import of_run
+from driftbound.store.streams import CURRENT
 from driftbound.store.tables import read_cases
 from driftbound.viewer.by_case import ByCase, codes, opened
 
@@ -28,11 +29,7 @@ STANDS = (str(ClaimStatus.AGREED), str(ClaimStatus.UNDECIDED), str(ClaimStatus.C
 STATUSES = tuple(str(each) for each in Status)
 STUDENTS = ("base", "bootstrapped", "aligned")
 ACCEPTED, REJECTED, NO_CONSENSUS = 1, 0, -1
-_STATUS_SQL = (
-    "SELECT t.case_id, t.teacher, t.status FROM trajectories t JOIN wanted w ON w.teacher = t.teacher "
-    "AND w.wave = t.wave AND w.case_id = t.case_id AND w.sample = t.sample "
-    "AND w.request_hash = t.request_hash WHERE t.wave = 0 AND t.sample = 0"
-)
+_STATUS_SQL = f"SELECT t.case_id, t.teacher, t.status FROM {CURRENT} WHERE t.wave = 0 AND t.sample = 0"
 Whole = NDArray[np.int8]
 
 

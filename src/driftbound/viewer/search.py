@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftbound.progress import say
+from driftbound.store.streams import CURRENT
 from driftbound.viewer.opened import Opened
 
 FOLDER = ".view"
@@ -22,11 +23,7 @@ BUDGET_S = 0.1
 """So long texts are read one by one while there is no index yet."""
 _AT_ONCE = 2000
 _WORD = re.compile(r"[^\W_]+")
-_TEXTS = (
-    "SELECT t.case_id, t.text FROM trajectories t JOIN wanted w ON w.teacher = t.teacher AND w.wave = t.wave "
-    "AND w.case_id = t.case_id AND w.sample = t.sample AND w.request_hash = t.request_hash "
-    "WHERE t.wave = 0 AND t.sample = 0"
-)
+_TEXTS = f"SELECT t.case_id, t.text FROM {CURRENT} WHERE t.wave = 0 AND t.sample = 0"
 
 
 class Search:
