@@ -7,6 +7,7 @@ from driftbound.domains.chest_xray.clauses import VERBS, clauses
 from driftbound.domains.chest_xray.cues import ABSENT, PRESENT, UNCERTAIN, Cue, cues_of, silenced
 from driftbound.domains.chest_xray.definitions import defines
 from driftbound.domains.chest_xray.explained import explained
+from driftbound.domains.chest_xray.following import joined
 from driftbound.domains.chest_xray.groups import Sentence
 from driftbound.domains.chest_xray.mentions import DENIED, DEVICES, NOT, SIGN, Mention
 from driftbound.domains.chest_xray.modifiers import ATTRIBUTES, Modifier, modifiers_of, shared_out
@@ -39,7 +40,7 @@ def claims(text: str) -> list[Claim]:
     >>> [(c.finding, c.attribute, c.value) for c in claims("Small left pleural effusion. No edema.")][:2]
     [('Pleural Effusion', 'presence', 'present'), ('Pleural Effusion', 'side', 'left')]
     """
-    return [claim for reading in readings(passages(text)) for claim in _of(reading)]
+    return [claim for reading in readings(joined(passages(text))) for claim in _of(reading)]
 
 
 def _of(reading: Reading) -> Iterator[Claim]:

@@ -68,6 +68,8 @@ def _source(
         return last
     if source.finding not in _SOURCES and source.kind not in (SIGN, NOT):
         return None
+    if 0 <= link < mention.start and "with" in words[max(mentions[last].end, link - 2) : link]:
+        return None  # what is with it explains nothing: "consolidation with a possible effusion"
     if link >= 0:
         return last
     apposed = ruling.value == "uncertain" and between <= {",", "(", "dash", "either", "a", "an", ":"}

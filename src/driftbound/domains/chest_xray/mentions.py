@@ -28,11 +28,13 @@ _FILLERS = frozenset(
      "demonstrate", "reveals", "any", "significant", "acute", "evidence", "sign", "signs", "portable",
      "ap", "technique", "given", "allowing", "symmetric", "aorta", "aortic", "hilum", "least", "great",
      "vessels", "measures", "cm", "approximately", "trachea", "diaphragm", "normally", "symmetrically",
-     "fully", "adequately", "free"}
+     "fully", "adequately", "free", "however"}
 )  # fmt: skip
 """What may stand between a part of the chest and what it is called."""
 _NO = frozenset({"not", "no", "isn't", "aren't", "wasn't", "without", "nor", "neither", "never"})
 _STOP = frozenset({"(", "but"})
+_SIDES = frozenset({"left", "right"})
+_STAND_INS = frozenset({"one", "ones", "that", "those"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +107,28 @@ def mentions_of(words: Sequence[str]) -> list[Mention]:
             ]
     found = [*named, *_called(words, taken), *ratios(words)]
     if found:
+        found += [*_stand_ins(words, found)]
         inside = {n for each in found for n in range(each.start, each.end)}
         others = (
             (start, end) for start, end, _ in _others().all(words) if inside.isdisjoint(range(start, end))
         )
         found += [Mention("", start, end, NOT) for start, end in [*others, *blocked]]
     return sorted(found, key=lambda mention: (mention.start, mention.end))
+
+
+def _stand_ins(words: Sequence[str], found: Sequence[Mention]) -> Iterator[Mention]:
+    """Words that stand for the finding before them, on another side: "the one on the left", "the right one"."""
+    for at, word in enumerate(words):
+        after = words[at + 1 : at + 4]
+        ahead = word in _STAND_INS and [*after[:1], *after[2:]] in (["on", "left"], ["on", "right"])
+        named = word in ("one", "ones") and at > 0 and words[at - 1] in _SIDES
+        if not (ahead or named):
+            continue
+        before = [each for each in found if each.end <= at and each.kind == NAME and not each.value]
+        if before:
+            sided = not _SIDES.isdisjoint(words[max(0, before[-1].start - 2) : before[-1].end])
+            if ahead or sided:
+                yield Mention(before[-1].finding, at, at + 1, NAME, before[-1].device)
 
 
 @cache

@@ -170,6 +170,9 @@ def _lend_back(
         return
     has = {each.attribute for each in own[n - 1]}
     comma = next((at for at in range(end, len(words)) if words[at] == ","), len(words))
+    sides = {each.value for each in own[n] if each.attribute == "side"}
+    if "side" in has and not sides <= {each.value for each in own[n - 1] if each.attribute == "side"}:
+        has.add("zone")  # of the other place: "fluid on both sides and atelectasis at the left base"
     own[n - 1] += [
         each
         for each in own[n]
