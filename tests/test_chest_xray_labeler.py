@@ -167,7 +167,7 @@ def generated():
     return list(module.examples())
 
 
-@pytest.mark.parametrize("name", ["develop.jsonl", "develop_more.jsonl", "generated"])
+@pytest.mark.parametrize("name", ["develop.jsonl", "develop_more.jsonl", "develop_fresh.jsonl", "generated"])
 def test_the_labeler_reaches_the_bars(name):
     rows = generated() if name == "generated" else read_set(DATA / name)
     assert len(rows) > 150

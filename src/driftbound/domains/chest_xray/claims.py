@@ -11,7 +11,6 @@ from driftbound.domains.chest_xray.following import joined
 from driftbound.domains.chest_xray.groups import Sentence
 from driftbound.domains.chest_xray.mentions import DENIED, DEVICES, NOT, SIGN, Mention
 from driftbound.domains.chest_xray.modifiers import ATTRIBUTES, Modifier, modifiers_of, shared_out
-from driftbound.domains.chest_xray.passages import passages
 from driftbound.domains.chest_xray.places import Values, told
 from driftbound.domains.chest_xray.readings import Reading, readings
 from driftbound.domains.chest_xray.scopes import Ruling, rulings
@@ -40,7 +39,7 @@ def claims(text: str) -> list[Claim]:
     >>> [(c.finding, c.attribute, c.value) for c in claims("Small left pleural effusion. No edema.")][:2]
     [('Pleural Effusion', 'presence', 'present'), ('Pleural Effusion', 'side', 'left')]
     """
-    return [claim for reading in readings(joined(passages(text))) for claim in _of(reading)]
+    return [claim for reading in readings(joined(text)) for claim in _of(reading)]
 
 
 def _of(reading: Reading) -> Iterator[Claim]:

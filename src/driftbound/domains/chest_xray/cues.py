@@ -9,6 +9,9 @@ from driftbound.domains.chest_xray.phrases import Phrases, lexicon
 ABSENT, UNCERTAIN, PRESENT = "absent", "uncertain", "present"
 _GOVERNS = (ABSENT, UNCERTAIN, PRESENT)
 
+_UNSURE = frozenset({"uncertain", "unclear", "doubtful", "questionable"})
+"""Words by which a sentence that begins with "whether" says that it is not known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Role:
@@ -84,7 +87,8 @@ def silenced(words: Sequence[str], cues: Sequence[Cue]) -> list[bool]:
             continue
         if "sentence" in cue.values:
             return [True] * len(words)
-        if "from" in cue.values and not cue.ahead:
+        asks = cue.start == 0 and words[0] == "whether" and not _UNSURE.isdisjoint(words)
+        if "from" in cue.values and not cue.ahead and not asks:
             quiet[cue.end :] = [True] * (len(words) - cue.end)
         elif "aside" in cue.values:
             end = next((n for n in range(cue.end, len(words)) if words[n] in (",", ")")), len(words))

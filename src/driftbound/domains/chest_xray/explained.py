@@ -17,6 +17,7 @@ _ENDS = frozenset(
 _FAR = 8
 """So many words before a mention may stand what links it to what it explains."""
 _SAME_PLACE = frozenset({"adjacent", "underlying", "overlying", "subjacent", "accompanying"})
+_IT = frozenset({"it", "this", "them", "these"})
 _PLACE = ("side", "zone")
 
 
@@ -59,6 +60,9 @@ def _source(
         return None
     last = before[-1]
     between = set(words[mentions[last].end : mention.start])
+    behind = words[mention.end : mention.end + 3]
+    if behind[:1] and behind[0] in ("next", "adjacent") and behind[1:] and behind[-1] in _IT:
+        return last
     if _SAME_PLACE & between and {"with", "and"} & between:
         return last
     if last in sources and (ruling.explains >= 0 or (ruling.value == "uncertain" and "or" in between)):

@@ -7,7 +7,7 @@ from driftbound.domains.chest_xray.clauses import VERBS
 from driftbound.domains.chest_xray.cues import UNCERTAIN, cues_of
 from driftbound.domains.chest_xray.mentions import mentions_of
 from driftbound.domains.chest_xray.modifiers import modifiers_lexicon, modifiers_of
-from driftbound.domains.chest_xray.passages import Passage
+from driftbound.domains.chest_xray.passages import Passage, passages
 from driftbound.domains.chest_xray.words import Token
 
 _PRONOUNS = frozenset({"it", "this", "these", "they", "which"})
@@ -16,31 +16,37 @@ _FILM = frozenset(
      "x", "xray", "projection", "technique", "normal", "clear", "not", "limited"}
 )  # fmt: skip
 """Words of sentences about something else than the finding before them."""
-_SAYS = frozenset({"represents", "represent", "reflects", "reflect", "likely", "probably", "possibly", "most"})
-_BARE = frozenset({"in", "size", "and", "since", "than", "the", "on", "from", "prior", "previous", "very", "only"})
+_SAYS = frozenset(
+    {"represents", "represent", "reflects", "reflect", "likely", "probably", "possibly", "most"}
+)
+_BARE = frozenset(
+    {"in", "size", "and", "since", "than", "the", "on", "from", "prior", "previous", "very", "only"}
+)
 """What may stand beside the modifiers of a sentence that holds nothing else: "Unchanged in size.\""""
 _FRAGMENT = 6
 _ANSWERS = frozenset({"yes", "no"})
 _POINTS = frozenset({"same", "that", "this"})
 
 
-def joined(listed: Sequence[Passage]) -> list[Passage]:
-    """The passages, with each that goes on about the one before it made a part of that.
+def joined(text: str) -> list[Passage]:
+    """The passages of a text, each that goes on about the one before it made a part of that.
 
-    >>> from driftbound.domains.chest_xray.passages import passages
-    >>> [[token.word for token in each.tokens] for each in joined(passages("Effusion. It is left."))]
+    >>> [[token.word for token in each.tokens] for each in joined("Effusion. It is left.")]
     [['effusion', ',', 'which', 'is', 'left']]
     """
     found: list[Passage] = []
-    for passage in listed:
+    low = text.lower()
+    points = any(f"{word} side" in low for word in _POINTS) or "ipsilateral" in low
+    for passage in passages(text):
         before = found[-1] if found else None
-        passage.tokens = _placed(passage.tokens, before)
+        if points:
+            passage.tokens = _placed(passage.tokens, before)
         first = passage.tokens[0].word
         if before is None:
             found.append(passage)
         elif before.asks and first in _ANSWERS and not passage.heading:
             found[-1] = Passage(passage.number, passage.tokens, before.tokens, passage.above)
-        elif _alike(before, passage) and _goes_on(before, passage):
+        elif _goes_on(before, passage) and _alike(before, passage):
             comma = Token(",", passage.tokens[0].start, passage.tokens[0].start + 1)
             head = [passage.tokens[0]._replace(word="which")] if first in _PRONOUNS else [passage.tokens[0]]
             before.tokens = [*before.tokens, comma, *head, *passage.tokens[1:]]
@@ -57,19 +63,24 @@ def _alike(before: Passage, passage: Passage) -> bool:
 
 def _goes_on(before: Passage, passage: Passage) -> bool:
     """Whether a sentence speaks of the finding of the one before, and names none that it says more of."""
+    first, short = passage.tokens[0].word, len(passage.tokens) <= _FRAGMENT
+    if first not in _PRONOUNS and not (short and first in _first_words()):
+        return False
     words = [token.word for token in passage.tokens]
-    if words[0] in _PRONOUNS:
+    if first in _PRONOUNS:
         if len(words) < 3 or not (words[1] in VERBS or words[1] in _SAYS):
             return False
         mentions = mentions_of(words)
         if mentions:
             cues = cues_of(words)
-            explains = words[1] in _SAYS or any(c.start <= 2 and c.ahead == UNCERTAIN and c.explains for c in cues)
+            explains = words[1] in _SAYS or any(
+                c.start <= 2 and c.ahead == UNCERTAIN and c.explains for c in cues
+            )
             if not explains or any(each.attribute in ("side", "zone") for each in modifiers_of(words)):
                 return False
         elif not _FILM.isdisjoint(words):
             return False
-    elif len(words) > _FRAGMENT or words[0] not in _first_words() or not _is_bare(words):
+    elif not _is_bare(words):
         return False
     if any(not {"sentence", "echo", "from"}.isdisjoint(cue.values) for cue in cues_of(words)):
         return False
@@ -91,7 +102,7 @@ def _is_bare(words: Sequence[str]) -> bool:
 def _placed(tokens: list[Token], before: Passage | None) -> list[Token]:
     """The words with the side itself for "the same side" and "ipsilateral", where one was told before."""
     for at, token in enumerate(tokens):
-        side = token.word in _POINTS and tokens[at + 1 : at + 2] and tokens[at + 1].word == "side"
+        side = token.word in _POINTS and [each.word for each in tokens[at + 1 : at + 2]] == ["side"]
         if token.word != "ipsilateral" and not side:
             continue
         earlier = [*(before.tokens if before else []), *tokens[:at]]

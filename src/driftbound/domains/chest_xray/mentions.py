@@ -106,7 +106,7 @@ def mentions_of(words: Sequence[str]) -> list[Mention]:
                 for finding, kind, device in meanings
             ]
     found = [*named, *_called(words, taken), *ratios(words)]
-    if found:
+    if found and not _STAND_INS.isdisjoint(words):
         found += [*_stand_ins(words, found)]
         inside = {n for each in found for n in range(each.start, each.end)}
         others = (
@@ -117,10 +117,12 @@ def mentions_of(words: Sequence[str]) -> list[Mention]:
 
 
 def _stand_ins(words: Sequence[str], found: Sequence[Mention]) -> Iterator[Mention]:
-    """Words that stand for the finding before them, on another side: "the one on the left", "the right one"."""
+    """Words that stand for the finding before them, on another side: "that on the left", "the right one"."""
     for at, word in enumerate(words):
+        if word not in _STAND_INS:
+            continue
         after = words[at + 1 : at + 4]
-        ahead = word in _STAND_INS and [*after[:1], *after[2:]] in (["on", "left"], ["on", "right"])
+        ahead = [*after[:1], *after[2:]] in (["on", "left"], ["on", "right"])
         named = word in ("one", "ones") and at > 0 and words[at - 1] in _SIDES
         if not (ahead or named):
             continue

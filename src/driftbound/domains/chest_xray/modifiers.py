@@ -207,7 +207,7 @@ def _lend_on(
     named = range(first, last) if _EITHER.isdisjoint(between) else ()
     placed = [each for each in own[n - 1] if each.attribute in ("side", "zone") and each.start not in named]
     rest = [word for w, word in enumerate(words[start:], start=start) if clause[w] == clause[start]]
-    if set(between) <= _LIGHT and ({"and", *_EITHER} & set(between) or _EITHER & set(rest)):
+    if set(between) <= _LIGHT and ({"and", *_EITHER} & {*between, *rest}):
         own[n] += [each for each in placed if each.end <= last]
 
 

@@ -35,11 +35,11 @@ def told(words: Sequence[str], own: Sequence[Modifier], place: tuple[int, int]) 
     if len(apart) < 2:
         return [common]
     found, side = [], None
-    zoned = any(part.said("zone") for part in apart)
+    zoned = sum(bool(part.said("zone")) for part in apart) > 1
     sizes = {each.value for part in apart for each in part.said("severity")}
     for part in apart:
         mine = dict(common)
-        for name in ("side", "zone", "severity"):
+        for name in ("side", "zone", "severity", "course"):
             said = part.said(name)
             if said:
                 mine[name] = _chosen(words, said, name, place)
@@ -79,7 +79,12 @@ def _apart(parts: Sequence[_Part]) -> list[_Part]:
         if differ or (joined and len(zones) > 1):
             return zoned
     sized = [part for part in parts if part.said("side") and part.said("severity")]
+    coursed = [part for part in parts if part.said("side") and part.said("course")]
     values = [{each.value for each in part.said("side")} for part in parts]
+    if len(coursed) > 1 and not any("both" in value for value in values):
+        courses = {each.value for part in coursed for each in part.said("course")}
+        if len(courses) > 1 and len({each.value for part in coursed for each in part.said("side")}) > 1:
+            return coursed
     if len(sized) > 1 and not any("both" in value for value in values):
         of_size = {each.value for part in sized for each in part.said("severity")}
         of_side = {each.value for part in sized for each in part.said("side")}

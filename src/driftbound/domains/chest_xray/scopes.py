@@ -62,17 +62,16 @@ def rulings(said: Sentence) -> list[Ruling]:
         doubted = alternatives(said, group)
         for m in group:
             alone = beside_or(said, m)
-            found.append(_ruling(places, m, ahead[m], back, m in doubted or alone))
+            found.append(_ruling(said, m, ahead[m], back, m in doubted or alone))
     return found
 
 
-def _ruling(
-    places: Sequence[tuple[int, int]], m: int, ahead: Cue | None, back: Cue | None, alternatives: bool
-) -> Ruling:
+def _ruling(said: Sentence, m: int, ahead: Cue | None, back: Cue | None, alternatives: bool) -> Ruling:
+    places = said.places
     start, end = places[m]
     before = ahead.ahead if ahead else ""
     after = back.back if back else ""
-    if after in (PRESENT, ABSENT):
+    if after in (PRESENT, ABSENT) or (after == UNCERTAIN and _of_absence(said, m, ahead, back)):
         value, cue = after, back
     elif before in (ABSENT, PRESENT):
         value, cue = before, ahead
@@ -87,6 +86,13 @@ def _ruling(
     unchanged = value == PRESENT and cue is not None and "affirmed" not in cue.values
     explains = ahead.start if ahead is not None and before == UNCERTAIN and ahead.explains else -1
     return Ruling(value, start, end, unchanged, explains)
+
+
+def _of_absence(said: Sentence, m: int, ahead: Cue | None, back: Cue | None) -> bool:
+    """Whether it is an absence that is doubted: "the absence of pneumothorax cannot be assured"."""
+    if ahead is None or back is None or back.start != said.places[m][1]:
+        return False
+    return "absence" in said.words[ahead.start : ahead.end]
 
 
 def _stops(said: Sentence) -> list[bool]:
@@ -212,6 +218,8 @@ def _behind(said: Sentence, group: Sequence[int], used: set[int]) -> Cue | None:
     for number, cue in enumerate(said.cues):
         if cue.start < start:
             continue
+        if words[cue.start] in ("which", "that") and cue.start <= start + 1 and not cue.back:
+            continue  # "the line, which has been removed"
         between = range(_past_relative(words, start, cue.start), cue.start)
         if cue.start >= limit or said.clause[cue.start] != said.clause[start - 1]:
             return None
