@@ -106,8 +106,9 @@ def mentions_of(words: Sequence[str]) -> list[Mention]:
                 for finding, kind, device in meanings
             ]
     found = [*named, *_called(words, taken), *ratios(words)]
-    if found and not _STAND_INS.isdisjoint(words):
-        found += [*_stand_ins(words, found)]
+    if found:
+        if not _STAND_INS.isdisjoint(words):
+            found += [*_stand_ins(words, found)]
         inside = {n for each in found for n in range(each.start, each.end)}
         others = (
             (start, end) for start, end, _ in _others().all(words) if inside.isdisjoint(range(start, end))
