@@ -26,6 +26,8 @@ def told(words: Sequence[str], own: Sequence[Modifier], place: tuple[int, int]) 
 
     Without modifiers it is one that says nothing.
     """
+    if not own:
+        return [{}]
     parts = _parts(words, own, place)
     common = {
         name: _chosen(words, [each for each in own if each.attribute == name], name, place)
@@ -70,6 +72,8 @@ def _parts(words: Sequence[str], own: Sequence[Modifier], place: tuple[int, int]
 
 def _apart(parts: Sequence[_Part]) -> list[_Part]:
     """The parts that are claims of their own; none or one: they are one claim."""
+    if len(parts) < 2:
+        return []
     zoned = [part for part in parts if part.said("zone")]
     sides = [frozenset(each.value for each in part.said("side")) for part in zoned]
     if len(zoned) > 1:
