@@ -99,7 +99,11 @@ def _modifiers(words: Sequence[str], cues: Sequence[Cue], quiet: Sequence[bool])
     """The modifiers of a sentence: not those inside a cue; and denials of a change, which are a course."""
     cued = {n for cue in cues for n in range(cue.start, cue.end) if "affirmed" not in cue.values}
     cued |= {n for cue in cues if cue.ahead == ABSENT for n in _contrary(words, cue)}
-    found = [each for each in modifiers_of(words) if each.start not in cued and not quiet[each.start]]
+    found = [
+        each
+        for each in modifiers_of(words)
+        if (each.end - 1 if each.attribute == "side" else each.start) not in cued and not quiet[each.start]
+    ]
     return found + [
         Modifier("course", "stable", cue.start, cue.end)
         for cue in cues

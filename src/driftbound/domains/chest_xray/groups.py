@@ -38,7 +38,8 @@ def groups(said: Sentence, stops: Sequence[bool]) -> list[list[int]]:
         last = said.places[number - 1][1] if number else 0
         between = range(last, start)
         gap = list(words[last:start])
-        apposed = number > 0 and said.shadows[number - 1] and gap[-1:] == [","] and len(gap) > 1
+        shadow = number > 0 and said.shadows[number - 1] and gap[-1:] == [","]
+        apposed = shadow and (len(gap) > 1 or _LIST.isdisjoint(words[start:]))
         together = (
             number > 0
             and not apposed

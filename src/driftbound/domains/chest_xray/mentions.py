@@ -34,6 +34,10 @@ _FILLERS = frozenset(
 _NO = frozenset({"not", "no", "isn't", "aren't", "wasn't", "without", "nor", "neither", "never"})
 _STOP = frozenset({"(", "but"})
 _SIDES = frozenset({"left", "right"})
+_CHANGES = frozenset(
+    {"increased", "decreased", "improved", "worsened", "resolved", "enlarged", "grown", "smaller", "larger",
+     "small", "moderate", "large", "unchanged", "stable", "new", "worse"}
+)  # fmt: skip
 _STAND_INS = frozenset({"one", "ones", "that", "those"})
 
 
@@ -107,7 +111,7 @@ def mentions_of(words: Sequence[str]) -> list[Mention]:
             ]
     found = [*named, *_called(words, taken), *ratios(words)]
     if found:
-        if not _STAND_INS.isdisjoint(words):
+        if not (_STAND_INS.isdisjoint(words) and _SIDES.isdisjoint(words)):
             found += [*_stand_ins(words, found)]
         inside = {n for each in found for n in range(each.start, each.end)}
         others = (
@@ -120,11 +124,12 @@ def mentions_of(words: Sequence[str]) -> list[Mention]:
 def _stand_ins(words: Sequence[str], found: Sequence[Mention]) -> Iterator[Mention]:
     """Words that stand for the finding before them, on another side: "that on the left", "the right one"."""
     for at, word in enumerate(words):
-        if word not in _STAND_INS:
+        if word not in _STAND_INS and word not in _SIDES:
             continue
         after = words[at + 1 : at + 4]
-        ahead = [*after[:1], *after[2:]] in (["on", "left"], ["on", "right"])
+        ahead = word in _STAND_INS and [*after[:1], *after[2:]] in (["on", "left"], ["on", "right"])
         named = word in ("one", "ones") and at > 0 and words[at - 1] in _SIDES
+        named |= word in _SIDES and at > 0 and words[at - 1] == "the" and _changes(words, at + 1)
         if not (ahead or named):
             continue
         before = [each for each in found if each.end <= at and each.kind == NAME and not each.value]
@@ -132,6 +137,13 @@ def _stand_ins(words: Sequence[str], found: Sequence[Mention]) -> Iterator[Menti
             sided = not _SIDES.isdisjoint(words[max(0, before[-1].start - 2) : before[-1].end])
             if ahead or sided:
                 yield Mention(before[-1].finding, at, at + 1, NAME, before[-1].device)
+
+
+def _changes(words: Sequence[str], at: int) -> bool:
+    """Whether a predicate follows that only a finding has: "has decreased", "is smaller"."""
+    return words[at : at + 1] in (["is"], ["has"], ["remains"]) and not _CHANGES.isdisjoint(
+        words[at + 1 : at + 3]
+    )
 
 
 @cache

@@ -24,6 +24,7 @@ _PLACE_WORDS = frozenset(
      "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"}
 )  # fmt: skip
 _EITHER = frozenset({"or", "versus", "vs"})
+_MORE = frozenset({"more", "most", "worse", "greater", "larger"})
 
 
 class Modifier(NamedTuple):
@@ -65,8 +66,9 @@ def modifiers_of(words: Sequence[str]) -> list[Modifier]:
         for start, end, meanings in phrases.all(words, among):
             if start in compared:
                 continue
-            if meanings[0][0] == "side" and end > start + 2:
-                compared.update(range(start, end))  # "worse on the left" is neither size nor course
+            if meanings[0][0] == "side" and end > start + 2 and meanings[0][1] in ("both", ""):
+                more = 2 * (words[start] in _MORE)  # "most marked in the left upper lobe" is no zone, either
+                compared.update(range(start, end + more))  # "worse on the left" is neither size nor course
             if all(value for _, value in meanings):
                 found += [Modifier(attribute, value, start, end) for attribute, value in meanings]
     return sorted(found, key=lambda each: each.start)

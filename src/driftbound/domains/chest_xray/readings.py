@@ -96,6 +96,10 @@ def _of(passage: Passage, spoken: set[int]) -> Iterator[Reading]:
         return
     mentions = mentions_of([token.word for token in tokens])
     if mentions:
+        if passage.first and len(passage.heading) > 1 and passage.heading[-1].word in _ANSWERS:
+            own = mentions_of([token.word for token in passage.heading])
+            if own:
+                yield Reading(passage.heading, own, number)
         answers = len(tokens) > 1 and tokens[0].word in _ANSWERS and tokens[1].word in _AFTER_ANSWER
         if answers and passage.first and passage.heading:
             named = mentions_of([token.word for token in passage.heading])
