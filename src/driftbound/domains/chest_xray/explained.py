@@ -18,6 +18,11 @@ _FAR = 8
 """So many words before a mention may stand what links it to what it explains."""
 _SAME_PLACE = frozenset({"adjacent", "underlying", "overlying", "subjacent", "accompanying"})
 _IT = frozenset({"it", "this", "them", "these"})
+_PLACED = frozenset(
+    {"in", "at", "of", "over", "the", "a", "an", "left", "right", "both", "upper", "lower", "middle", "mid",
+     "zone", "zones", "lobe", "lobes", "lung", "lungs", "base", "bases", "apex", "field", "region"}
+)  # fmt: skip
+"""What may say the place of a shadow before what explains it: "density at the base, atelectasis likely"."""
 _PLACE = ("side", "zone")
 
 
@@ -76,8 +81,8 @@ def _source(
         return None  # what is with it explains nothing: "consolidation with a possible effusion"
     if link >= 0:
         return last
-    apposed = ruling.value == "uncertain" and between <= {",", "(", "dash", "either", "a", "an", ":"}
-    return last if apposed and between and source.kind != NOT else None
+    apposed = ruling.value == "uncertain" and between - _PLACED <= {",", "(", "dash", "either", ":"}
+    return last if apposed and between - _PLACED and source.kind != NOT else None
 
 
 def _link(words: Sequence[str], mentions: Sequence[Mention], n: int) -> int:

@@ -13,7 +13,9 @@ _JOINERS = frozenset({"and", "or", ",", "versus", "vs", "nor", "with", "without"
 _PREPOSITIONS = frozenset(
     {"in", "at", "on", "within", "of", "along", "overlying", "involving", "over", "throughout", "to"}
 )
-_LIGHT = frozenset({"and", "or", ",", "versus", "vs", "a", "an", "the", "possible", "probable", "also"})
+_LIGHT = frozenset(
+    {"and", "or", ",", "versus", "vs", "over", "a", "an", "the", "possible", "probable", "also"}
+)
 """What may stand between the members of a list that share what is said of the first."""
 
 
@@ -23,7 +25,7 @@ _PLACE_WORDS = frozenset(
      "perihilar", "retrocardiac", "small", "moderate", "mild", "large", "severe", "stable", "new", "acute",
      "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"}
 )  # fmt: skip
-_EITHER = frozenset({"or", "versus", "vs"})
+_EITHER = frozenset({"or", "versus", "vs", "over"})
 _MORE = frozenset({"more", "most", "worse", "greater", "larger"})
 
 
