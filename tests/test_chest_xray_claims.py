@@ -48,7 +48,39 @@ def said(text):
         ("No opacity to suggest pneumonia.", ["-Lung Opacity", "-Pneumonia"]),
         ("The chest tube has been removed.", ["-Support Devices"]),
         ("Cardiomegaly without effusion or edema.", ["+Cardiomegaly", "-Pleural Effusion", "-Edema"]),
+        ("A right jugular line, which has been removed.", ["-Support Devices"]),
+        ("An effusion which is not seen on the lateral view.", ["+Pleural Effusion"]),
+        ("An effusion not associated with pneumothorax.", ["+Pleural Effusion", "-Pneumothorax"]),
+        # a sentence that goes on about the one before it
+        ("There is an effusion. It is on the left.", ["+Pleural Effusion left"]),
+        ("An effusion is seen. This is small and has not changed.", ["+Pleural Effusion mild stable"]),
+        ("Bilateral effusions. Unchanged.", ["+Pleural Effusion both stable"]),
+        ("Left basal opacity. This may be pneumonia.", ["+Lung Opacity left basal", "?Pneumonia left basal"]),
+        ("Left basal opacity. There may be pneumonia.", ["+Lung Opacity left basal", "?Pneumonia"]),
+        ("An effusion is seen. It is important to look at the left side.", ["+Pleural Effusion"]),
+        ("Left effusion. This is a film of a patient turned to the right.", ["+Pleural Effusion left"]),
+        ("Left effusion. Is there edema? No.", ["+Pleural Effusion left", "-Edema"]),
+        ("Is there an effusion? Yes, on the left.", ["+Pleural Effusion left"]),
+        ("Is there an effusion? CT would tell.", []),
+        # words that stand for a side, or for a finding on another side
+        ("Right effusion, chest tube on the same side.", [
+            "+Pleural Effusion right", "+Support Devices right chest tube"]),
+        ("Right nodule. Small ipsilateral effusion.", ["+Lung Lesion right", "+Pleural Effusion right mild"]),
+        ("The right effusion is stable, the one on the left is new.", [
+            "+Pleural Effusion right stable", "+Pleural Effusion left new"]),
+        ("The right effusion is stable, but the left has increased.", [
+            "+Pleural Effusion right stable", "+Pleural Effusion left worse"]),
+        ("The right lung shows an effusion, the left is clear.", ["+Pleural Effusion right"]),
+        ("The left lung is clear, the right one holds nodules.", [
+            "-Lung Opacity", "-Consolidation", "+Lung Lesion right"]),
+        ("Effusion, decreased on the right and increased on the left.", [
+            "+Pleural Effusion right better", "+Pleural Effusion left worse"]),
+        ("The left base is whiter than the right, suggesting effusion.", ["?Pleural Effusion left basal"]),
+        ("Effusion confined to the right side, sparing the left.", ["+Pleural Effusion right"]),
         # uncertain, and denials of denials
+        ("The absence of edema cannot be assured.", ["?Edema"]),
+        ("Left basal consolidation with a possible effusion.", [
+            "+Consolidation left basal", "?Pleural Effusion"]),
         ("Pneumonia cannot be excluded.", ["?Pneumonia"]),
         ("Cannot exclude a small effusion.", ["?Pleural Effusion mild"]),
         ("Possible right lower lobe pneumonia.", ["?Pneumonia right lower"]),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from driftbound.domains.chest_xray.clauses import VERBS
-from driftbound.domains.chest_xray.cues import UNCERTAIN, cues_of
+from driftbound.domains.chest_xray.cues import ABSENT, UNCERTAIN, cues_of
 from driftbound.domains.chest_xray.mentions import mentions_of
 from driftbound.domains.chest_xray.modifiers import modifiers_lexicon, modifiers_of
 from driftbound.domains.chest_xray.passages import Passage, passages
@@ -13,7 +13,7 @@ from driftbound.domains.chest_xray.words import Token
 _PRONOUNS = frozenset({"it", "this", "these", "they", "which"})
 _FILM = frozenset(
     {"study", "film", "image", "images", "exam", "examination", "radiograph", "view", "views", "patient",
-     "x", "xray", "projection", "technique", "normal", "clear", "not", "limited"}
+     "x", "xray", "projection", "technique", "normal", "clear", "limited"}
 )  # fmt: skip
 """Words of sentences about something else than the finding before them."""
 _SAYS = frozenset(
@@ -23,7 +23,8 @@ _BARE = frozenset(
     {"in", "size", "and", "since", "than", "the", "on", "from", "prior", "previous", "very", "only"}
 )
 """What may stand beside the modifiers of a sentence that holds nothing else: "Unchanged in size.\""""
-_FRAGMENT = 6
+_FRAGMENT, _SOON = 6, 4
+"""So many words a sentence of modifiers alone has at most; so late their first may stand behind a pronoun."""
 _ANSWERS = frozenset({"yes", "no"})
 _POINTS = frozenset({"same", "that", "this"})
 
@@ -78,12 +79,14 @@ def _goes_on(before: Passage, passage: Passage) -> bool:
             )
             if not explains or any(each.attribute in ("side", "zone") for each in modifiers_of(words)):
                 return False
-        elif not _FILM.isdisjoint(words):
+        elif not _FILM.isdisjoint(words) or not _is_near(words):
             return False
     elif not _is_bare(words):
         return False
-    if any(not {"sentence", "echo", "from"}.isdisjoint(cue.values) for cue in cues_of(words)):
-        return False
+    for cue in cues_of(words):
+        unseen = ABSENT in (cue.ahead, cue.back) and "not" in words[cue.start : cue.end]  # on another view
+        if unseen or not {"sentence", "echo", "from"}.isdisjoint(cue.values):
+            return False
     return bool(mentions_of([token.word for token in before.tokens]))
 
 
@@ -91,6 +94,12 @@ def _goes_on(before: Passage, passage: Passage) -> bool:
 def _first_words() -> frozenset[str]:
     """Words with which a side, a size or a course begins."""
     return frozenset().union(*(phrases.heads() for phrases in modifiers_lexicon()))
+
+
+def _is_near(words: Sequence[str]) -> bool:
+    """Whether what a sentence says of the finding comes soon: not "it is important to check the left"."""
+    placed = modifiers_of(words)
+    return not placed or placed[0].start <= _SOON
 
 
 def _is_bare(words: Sequence[str]) -> bool:

@@ -34,6 +34,7 @@ _FILLERS = frozenset(
 _NO = frozenset({"not", "no", "isn't", "aren't", "wasn't", "without", "nor", "neither", "never"})
 _STOP = frozenset({"(", "but"})
 _SIDES = frozenset({"left", "right"})
+_ON = frozenset({"on", "at", "in", "to", "of"})
 _CHANGES = frozenset(
     {"increased", "decreased", "improved", "worsened", "resolved", "enlarged", "grown", "smaller", "larger",
      "small", "moderate", "large", "unchanged", "stable", "new", "worse"}
@@ -129,7 +130,13 @@ def _stand_ins(words: Sequence[str], found: Sequence[Mention]) -> Iterator[Menti
         after = words[at + 1 : at + 4]
         ahead = word in _STAND_INS and [*after[:1], *after[2:]] in (["on", "left"], ["on", "right"])
         named = word in ("one", "ones") and at > 0 and words[at - 1] in _SIDES
-        named |= word in _SIDES and at > 0 and words[at - 1] == "the" and _changes(words, at + 1)
+        named |= (
+            word in _SIDES
+            and at > 0
+            and words[at - 1] == "the"
+            and words[at - 2] not in _ON
+            and _changes(words, at + 1)
+        )
         if not (ahead or named):
             continue
         before = [each for each in found if each.end <= at and each.kind == NAME and not each.value]

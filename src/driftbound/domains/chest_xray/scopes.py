@@ -17,6 +17,7 @@ _NOT_GOVERNED = frozenset({",", "and", ")", "over", "because", "given", "althoug
 """Words behind a cue that speaks of what stands before it, and not of what follows."""
 _SHOWING = frozenset({"shows", "show", "demonstrates", "demonstrate", "reveals", "showing"})
 _ADVERBS = frozenset({"likely", "probably", "possibly", "presumably", "perhaps"})
+_GONE = frozenset({"removed", "resolved", "cleared", "disappeared", "gone", "withdrawn"})
 _QUALITIES = frozenset({"chronic", "old", "acute", "accentuated", "exaggerated", "technical", "positional"})
 _BEHIND_ADVERBS = frozenset(
     {",", "(", ")", "and", "but", "in", "at", "on", "given", "because", "present", "there", "here", "too",
@@ -218,7 +219,9 @@ def _behind(said: Sentence, group: Sequence[int], used: set[int]) -> Cue | None:
     for number, cue in enumerate(said.cues):
         if cue.start < start:
             continue
-        if words[cue.start] in ("which", "that") and cue.start <= start + 1 and not cue.back:
+        relative = words[cue.start] in ("which", "that") and cue.start <= start + 1 and not cue.back
+        after = words[cue.end : cue.end + 4]
+        if relative and after[:1] in (["has"], ["have"]) and not _GONE.isdisjoint(after):
             continue  # "the line, which has been removed"
         between = range(_past_relative(words, start, cue.start), cue.start)
         if cue.start >= limit or said.clause[cue.start] != said.clause[start - 1]:
