@@ -70,6 +70,10 @@ def said(text):
             "+Pleural Effusion right stable", "+Pleural Effusion left new"]),
         ("The right effusion is stable, but the left has increased.", [
             "+Pleural Effusion right stable", "+Pleural Effusion left worse"]),
+        ("A right effusion, and on the left is new edema.", ["+Pleural Effusion right", "+Edema left new"]),
+        ("Effusions on both sides, the larger one on the left.", ["+Pleural Effusion both"]),
+        ("An effusion on the right and a smaller one on the left.", [
+            "+Pleural Effusion right", "+Pleural Effusion left"]),
         ("The right lung shows an effusion, the left is clear.", ["+Pleural Effusion right"]),
         ("The left lung is clear, the right one holds nodules.", [
             "-Lung Opacity", "-Consolidation", "+Lung Lesion right"]),
@@ -160,6 +164,8 @@ def said(text):
         ("**No acute cardiopulmonary process.**", ["+No Finding"]),
         ("**Left lung:**\n- edema\n\nOverall, there is atelectasis.", ["+Edema left", "+Atelectasis"]),
         ("**Left lung:**\n- Basal consolidation\n- edema", ["+Consolidation left basal", "+Edema left"]),
+        ("**Edema - present:** there is congestion.", ["+Edema", "+Edema"]),
+        ("**Right lung:**\n- no abnormality is seen", []),
         ("**Pneumothorax:** none seen.", ["-Pneumothorax"]),
         ("**Pleural Effusion:**", []),
         ("Pleural effusion: small, left.", ["+Pleural Effusion left mild"]),

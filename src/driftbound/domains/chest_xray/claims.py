@@ -138,6 +138,8 @@ def _value(mention: Mention, ruling: Ruling, cues: Sequence[Cue], reading: Readi
         value = next((said for said in free if said in (ABSENT, UNCERTAIN)), value)
     if value == PRESENT and reading.possible:
         value = UNCERTAIN
+    if mention.finding == NO_FINDING and "side" in reading.lent:
+        return ""  # nothing is found on one side
     if mention.kind == DENIED:
         if value != ABSENT:
             return ""

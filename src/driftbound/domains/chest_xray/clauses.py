@@ -22,6 +22,7 @@ BEING = frozenset(
 _DETERMINERS = frozenset(
     {"the", "a", "an", "this", "that", "there", "it", "its", "i", "we", "these", "they", "one", "both", "no"}
 )
+_SIDES = frozenset({"left", "right"})
 _RELATIVE = frozenset({"that", "which", "who"})
 _EITHER = frozenset({"or", "nor", "versus", "vs"})
 
@@ -68,6 +69,9 @@ def _begins(words: Sequence[str], at: int, begin: int, breaks: set[int], denials
     verb = next((n for n in range(first, limit) if words[n] in VERBS and words[n - 1] not in _RELATIVE), None)
     if verb is None:
         return False
+    elsewhere = words[first] in ("on", "in", "at") and not _SIDES.isdisjoint(words[first : first + 3])
+    if elsewhere and (words[at] == "," or words[verb - 1] == "there"):
+        return True  # "a right effusion, and on the left there is edema"
     if not VERBS.isdisjoint(words[begin:at]) or (begin in breaks and words[at] == ","):
         return True
     bare = words[first] not in _DETERMINERS

@@ -35,12 +35,14 @@ def explained(
     """Add the place of what a mention explains to its modifiers in ``own``, where it has none itself."""
     sources: dict[int, int] = {}
     for n, mention in enumerate(mentions):
-        if mention.finding in _PLACELESS or any(each.attribute == "zone" for each in own[n]):
+        zoned = any(each.attribute == "zone" for each in own[n])
+        if mention.finding in _PLACELESS or (zoned and _sided(own[n])):
             continue
         source = _source(words, mentions, ruled, n, sources)
         if source is not None:
             sources[n] = source
-            placed = [each for each in own[source] if each.attribute in _PLACE and each not in own[n]]
+            wanted = ("side",) if zoned else _PLACE
+            placed = [each for each in own[source] if each.attribute in wanted and each not in own[n]]
             sides = {each.value for each in [*own[n], *placed] if each.attribute == "side"}
             own[n] += placed if len(sides) < 2 or not _sided(own[n]) else []
 

@@ -34,6 +34,8 @@ _FILLERS = frozenset(
 _NO = frozenset({"not", "no", "isn't", "aren't", "wasn't", "without", "nor", "neither", "never"})
 _STOP = frozenset({"(", "but"})
 _SIDES = frozenset({"left", "right"})
+_COMPARED = frozenset({"larger", "smaller", "bigger"})
+_AFTER_CHANGE = frozenset({",", "and", "but", "in", "since", "from", "than", "now", ")"})
 _ON = frozenset({"on", "at", "in", "to", "of"})
 _CHANGES = frozenset(
     {"increased", "decreased", "improved", "worsened", "resolved", "enlarged", "grown", "smaller", "larger",
@@ -125,32 +127,39 @@ def mentions_of(words: Sequence[str]) -> list[Mention]:
 def _stand_ins(words: Sequence[str], found: Sequence[Mention]) -> Iterator[Mention]:
     """Words that stand for the finding before them, on another side: "that on the left", "the right one"."""
     for at, word in enumerate(words):
-        if word not in _STAND_INS and word not in _SIDES:
-            continue
-        after = words[at + 1 : at + 4]
-        ahead = word in _STAND_INS and [*after[:1], *after[2:]] in (["on", "left"], ["on", "right"])
-        named = word in ("one", "ones") and at > 0 and words[at - 1] in _SIDES
-        named |= (
-            word in _SIDES
-            and at > 0
-            and words[at - 1] == "the"
-            and words[at - 2] not in _ON
-            and _changes(words, at + 1)
-        )
-        if not (ahead or named):
+        pointed = word in _STAND_INS and _points(words, at)
+        if not pointed and not ((word in _SIDES or word in _STAND_INS) and at > 2 and _sided(words, at)):
             continue
         before = [each for each in found if each.end <= at and each.kind == NAME and not each.value]
-        if before:
-            sided = not _SIDES.isdisjoint(words[max(0, before[-1].start - 2) : before[-1].end])
-            if ahead or sided:
-                yield Mention(before[-1].finding, at, at + 1, NAME, before[-1].device)
+        if not before:
+            continue
+        if pointed or not _SIDES.isdisjoint(words[max(0, before[-1].start - 2) : before[-1].end + 3]):
+            yield Mention(before[-1].finding, at, at + 1, NAME, before[-1].device)
+
+
+def _points(words: Sequence[str], at: int) -> bool:
+    """Whether a side follows, and it is not one of those that were named: "the larger one on the left"."""
+    if words[at + 1 : at + 2] != ["on"] or words[at + 3 : at + 4] not in (["left"], ["right"]):
+        return False
+    return not (words[at - 1] in _COMPARED and words[at - 2] == "the")
+
+
+def _sided(words: Sequence[str], at: int) -> bool:
+    """Whether words say a side and mean the finding on it: "the left one", "the left has decreased"."""
+    if words[at] in _STAND_INS:
+        return words[at] in ("one", "ones") and words[at - 1] in _SIDES
+    if words[at - 1] != "the" or not _changes(words, at + 1):
+        return False
+    return words[at - 2] not in _ON or words[at - 3] in (",", "and", "but")
 
 
 def _changes(words: Sequence[str], at: int) -> bool:
     """Whether a predicate follows that only a finding has: "has decreased", "is smaller"."""
-    return words[at : at + 1] in (["is"], ["has"], ["remains"]) and not _CHANGES.isdisjoint(
-        words[at + 1 : at + 3]
-    )
+    if words[at : at + 1] in (["has"], ["have"]):
+        return not _CHANGES.isdisjoint(words[at + 1 : at + 3])
+    if words[at : at + 1] not in (["is"], ["remains"]) or _CHANGES.isdisjoint(words[at + 1 : at + 2]):
+        return False
+    return at + 2 >= len(words) or words[at + 2] in _AFTER_CHANGE
 
 
 @cache
