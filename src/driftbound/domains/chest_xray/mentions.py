@@ -42,6 +42,7 @@ _CHANGES = frozenset(
      "small", "moderate", "large", "unchanged", "stable", "new", "worse"}
 )  # fmt: skip
 _STAND_INS = frozenset({"one", "ones", "that", "those"})
+_MAY_STAND = _STAND_INS | _SIDES
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def mentions_of(words: Sequence[str]) -> list[Mention]:
             ]
     found = [*named, *_called(words, taken), *ratios(words)]
     if found:
-        if not (_STAND_INS.isdisjoint(words) and _SIDES.isdisjoint(words)):
+        if not _MAY_STAND.isdisjoint(words):
             found += [*_stand_ins(words, found)]
         inside = {n for each in found for n in range(each.start, each.end)}
         others = (

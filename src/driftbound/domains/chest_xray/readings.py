@@ -52,9 +52,11 @@ def readings(listed: Sequence[Passage]) -> Iterator[Reading]:
     begun: set[int] = set()
     speaking: set[int] = set()
     spoken: set[int] = set()
+    known: dict[tuple[int, int], dict[str, str]] = {}  # what headings lend: a paragraph has the same
     for passage in listed:
         if passage.asks:
             continue
+        headings = id(passage.heading), id(passage.above)
         heading = passage.heading or passage.above
         kind = _kind(heading)
         if kind == NOTHING and id(heading) not in speaking:
@@ -64,7 +66,9 @@ def readings(listed: Sequence[Passage]) -> Iterator[Reading]:
                 continue
             speaking.add(id(heading))
         for reading in _of(passage, spoken):
-            reading.lent = _lent(passage)
+            if headings not in known:
+                known[headings] = _lent(passage)
+            reading.lent = known[headings]
             reading.possible = UNCERTAIN in (kind, _kind(passage.above))
             yield reading
 

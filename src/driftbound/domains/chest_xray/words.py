@@ -48,16 +48,17 @@ def tokens_of(text: str, start: int, end: int) -> list[Token]:
     >>> [token.word for token in tokens_of("Small plueral effusion/edema", 0, 28)]
     ['small', 'pleural', 'effusion', 'or', 'edema']
     """
-    found = []
+    found: list[Token] = []
+    add, known, make = found.append, _read.get, _token
     for match in _TOKEN.finditer(text, start, end):
         raw = match.group()
         low, high = match.span()
-        word = _read.get(raw)
+        word = known(raw)
         if word is None:
             word = _word(raw)
         if word == "?" and _asks_of_next(text, high, end):
             word = "query"
-        found.append(_token(Token, (word, low, high)))
+        add(make(Token, (word, low, high)))
     return found
 
 
