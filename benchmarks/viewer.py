@@ -100,7 +100,8 @@ def answers(folder: RunFolder, cases: list[Case], rng: random.Random) -> None:
                 for teacher in TEACHERS
             )
             streams.db.executemany(
-                "INSERT INTO wanted VALUES (?, ?, ?, 0, 0, 'h')",
+                "INSERT INTO wanted (teacher, place, case_id, sample, wave, request_hash) "
+                "VALUES (?, ?, ?, 0, 0, 'h')",
                 [(teacher, n, case.case_id) for teacher in TEACHERS],
             )
     _manifest(folder.stage("collect"), "collect")

@@ -1,14 +1,20 @@
-"""The benchmark at 7B size, with tiny widths: it runs, and its count of the work is torch's own."""
+"""Benchmarks, small: the work at 7B size is counted as torch counts it; the run of the viewer opens."""
 
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
+from starlette.testclient import TestClient
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import align_step, large
+from benchmarks import align_step, large, viewer
+from driftbound import viewing
 from driftbound.learning.packing import branch_mask
+from driftbound.viewer.guard import hosts_of
+from driftbound.viewer.opened import REJECTED, STATUSES
+from driftbound.viewer.web import Site
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +97,18 @@ def test_without_a_gpu_it_says_so(module, monkeypatch, capsys):
         module.main()
     assert left.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_viewers_run_opens_and_every_page_of_it(tmp_path):
+    """What the benchmark makes is a run as the stages leave it: each page that it asks for is there."""
+    viewer.make(tmp_path / "run", 40)
+    opened, domain = viewing.open_run(tmp_path / "run")
+    site = Site(opened, domain, None, hosts_of("127.0.0.1", 80))
+    client = TestClient(site.app(), base_url="http://127.0.0.1")
+    for kind, paths in viewer.asked(40).items():
+        for path in paths:
+            assert client.get(path).status_code == 200, (kind, path)
+    assert "refused" in {STATUSES[s] for s in opened.statuses.ravel()}
+    assert (opened.consensus == REJECTED).sum() == 2
+    assert np.isfinite(opened.conflict).all()
+    assert {name: right.count()[1].sum() for name, right in opened.right.items()}["aligned"] == 5 * 5
