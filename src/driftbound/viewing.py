@@ -3,6 +3,7 @@
 import errno
 import socket
 import sys
+import threading
 import webbrowser
 from pathlib import Path
 
@@ -39,8 +40,16 @@ def view(run: Path, *, beside: Path | None, host: str, port: int, browser: bool)
     site = Site(opened, domain, other, hosts_of(host, port))
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
+    def prepare() -> None:
+        try:
+            opened.warm()
+        except StoreError as error:
+            say(f"view: {error}")  # the pages that need it say so, too
+        if not site.search.ready:
+            site.search.make()
+
     def started() -> None:
-        site.search.start()
+        threading.Thread(target=prepare, name="prepare", daemon=True).start()
         say(f"{url} shows {run}; Ctrl-C ends it")
         if browser and sys.stderr.isatty():
             webbrowser.open(url)

@@ -150,6 +150,14 @@ class Opened:
                     found[n, t] = number.get(status, -1)
         return found
 
+    def warm(self) -> None:
+        """Read now what would be read by the first page that asks for it."""
+        for name in ("statuses", "stands", "conflict", "unusual", "consensus", "supported", "right"):
+            getattr(self, name)
+        for table in (self.slots, self.groups, self.rejected, self.support, self.predictions):
+            if table is not None:
+                table.ids()
+
     def connect(self) -> sqlite3.Connection:
         """The answers, to be read alone; an empty database where there are none yet."""
         path = self.folder.streams

@@ -4,7 +4,6 @@ import hashlib
 import os
 import re
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -35,7 +34,6 @@ class Search:
         self.failed = ""
         """Why there will be no index; empty while there may be one."""
         self._done = 0
-        self._thread: threading.Thread | None = None
 
     @property
     def ready(self) -> bool:
@@ -50,12 +48,6 @@ class Search:
             if self.ready
             else min(self._done / max(len(self._run) * max(len(self._run.teachers), 1), 1), 1)
         )
-
-    def start(self) -> None:
-        """Make the index in a thread of its own, unless it is there."""
-        if not self.ready and self._thread is None:
-            self._thread = threading.Thread(target=self.make, name="words", daemon=True)
-            self._thread.start()
 
     def make(self) -> None:
         """Make the index; what goes wrong is kept in ``failed``, and searching goes on without."""
