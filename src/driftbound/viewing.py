@@ -29,14 +29,14 @@ def view(run: Path, *, beside: Path | None, host: str, port: int, browser: bool)
     opened, domain = open_run(run)
     other = open_run(beside)[0] if beside is not None else None
     sensitive = any(each is not None and each.sensitivity != "public" for each in (opened, other))
-    if not is_local(host):
-        if sensitive:
-            raise ConfigError(
-                f"--host {host}: others could read this run, which holds credentialed data. "
-                "Leave --host out, and reach this machine by an SSH tunnel."
-            )
-        say(f"view: anybody who can reach {host} can read this run, and mark its cases")
+    if sensitive and not is_local(host):
+        raise ConfigError(
+            f"--host {host}: others could read this run, which holds credentialed data. "
+            "Leave --host out, and reach this machine by an SSH tunnel."
+        )
     port = _free(host, port)
+    if not is_local(host):
+        say(f"view: anybody who can reach {host} can read this run, and mark its cases")
     site = Site(opened, domain, other, hosts_of(host, port))
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
