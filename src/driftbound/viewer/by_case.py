@@ -29,9 +29,6 @@ class ByCase:
         self._where: dict[str, tuple[int, ...]] | None = None
         self._group = lru_cache(maxsize=HELD)(self._read_group)
 
-    def __contains__(self, case_id: str) -> bool:
-        return case_id in self._places()
-
     def ids(self) -> Iterable[str]:
         """Of which cases there are rows, in the order of the file."""
         return self._places().keys()

@@ -1,7 +1,7 @@
 """Filters: which cases are listed and in what order, as a query string says it; pure functions of columns."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from urllib.parse import urlencode
 
 import numpy as np
@@ -51,10 +51,6 @@ class Filters:
         """As a query string, what is empty left out."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
         return urlencode({key: value for key, value in (own | more).items() if value not in ("", None)})
-
-    def without(self, *names: str) -> "Filters":
-        """The same, some taken back."""
-        return replace(self, **dict.fromkeys(names, ""))
 
 
 def chosen(run: Opened, filters: Filters, marks: Marks, found: NDArray[np.bool_] | None) -> NDArray[np.int64]:

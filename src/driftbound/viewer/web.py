@@ -20,12 +20,12 @@ from starlette.staticfiles import StaticFiles
 from driftbound.errors import DriftboundError
 from driftbound.protocols import Domain
 from driftbound.viewer.case_page import case_page, record_of
-from driftbound.viewer.filters import CONSENSUS, MARKED, OUTCOMES, PAGE, SORTS, Filters, chosen
+from driftbound.viewer.filters import CONSENSUS, MARKED, PAGE, SORTS, Filters, chosen
 from driftbound.viewer.guard import REPORT_POLICY, Guard, Token, same_site
 from driftbound.viewer.listing import compare, rows_of
 from driftbound.viewer.marks import Marks
 from driftbound.viewer.opened import STANDS, STATUSES, Opened
-from driftbound.viewer.search import Search
+from driftbound.viewer.search import BUDGET_S, Search
 
 _TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 LONGEST_FORM = 200_000
@@ -53,10 +53,10 @@ class Site:
             "stands": STANDS,
             "statuses": STATUSES,
             "sorts": SORTS,
-            "outcomes": OUTCOMES,
             "marked": MARKED,
             "consensus_words": tuple(CONSENSUS),
             "urlencode": urlencode,
+            "budget": BUDGET_S,
         }
 
     def app(self) -> Starlette:
