@@ -5,6 +5,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -41,7 +42,8 @@ class Browser:
     """One page of one browser. A context manager."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory()
+        # its processes may still write while they are being killed
+        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         ours_in, theirs_out = os.pipe()
         theirs_in, ours_out = os.pipe()
         self._read, self._write = ours_in, ours_out
@@ -60,7 +62,11 @@ class Browser:
             "about:blank",
         ]
         self._process = subprocess.Popen(
-            command, pass_fds=(high_in, high_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            pass_fds=(high_in, high_out),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         for end in (theirs_in, theirs_out, high_in, high_out):
             os.close(end)
@@ -78,7 +84,7 @@ class Browser:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._process.kill()
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
         os.close(self._read)
         os.close(self._write)
