@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+from ones import ones
 from PIL import Image
 
 from driftbound.consensus.constraints import group_of
-from driftbound.consensus_config import ConstraintsConfig
 from driftbound.domains.phantom.claims import claims
 from driftbound.learning import models
 from driftbound.learning.architecture import build_model, build_processor, train_tokenizer
@@ -21,7 +21,7 @@ QUESTION = "What is seen here?"
 CONSENSUS = "Edema: absent. Effusion: left."
 SAY = {"a": "There is edema. Effusion on the left.", "b": "No edema, no effusion.", "c": "It may be edema."}
 BETA = 0.3
-WEIGHTS = ConstraintsConfig(conflicting=1.5, agreed=0.0, undecided=0.5, silent=0.25, end=0.75)
+WEIGHTS = ones(conflicting=1.5, agreed=0.0, undecided=0.5, silent=0.25, end=0.75)
 WRONG = {("Edema", "presence"): {"a": 0.9, "b": 0.3, "c": 0.6}}
 
 
@@ -134,10 +134,9 @@ def assert_same_loss_and_gradients(student, ours, slow):
 def test_weights_of_one_are_the_papers_loss(student, reference, image, row_tokens):
     """Loss and every gradient, whether an answer has a row of its own or shares one."""
     texts = [CONSENSUS, *SAY.values()]
-    ones = [1.0] * 4
-    slow = slow_loss(student, reference, image, texts, ones, ones[1:])
+    slow = slow_loss(student, reference, image, texts, [1.0] * 4, [1.0] * 3)
     assert_same_loss_and_gradients(
-        student, our_loss(student, reference, image, group(ConstraintsConfig()), row_tokens), slow
+        student, our_loss(student, reference, image, group(ones()), row_tokens), slow
     )
 
 
@@ -171,7 +170,7 @@ def test_a_token_of_weight_zero_has_no_gradient(student, reference, image):
 
     Then a group still raises its consensus, against a constant: log(1 + 3 exp(-r_0)).
     """
-    none = group(ConstraintsConfig(conflicting=0, agreed=0, undecided=0, silent=0, end=0))
+    none = group(ones(conflicting=0, agreed=0, undecided=0, silent=0, end=0))
     collate = MultiStreamCollator(processor=student.processor, max_length=512)
     batch = collate([example(none, image)])
     batch["pixel_values"] = batch["pixel_values"].double()
@@ -206,10 +205,10 @@ def test_the_reference_is_weighed_as_the_policy_is_and_knows_the_plain_consensus
 
     with torch.no_grad():
         each = [token_logps(student.model, student.processor, image, text) for text in (CONSENSUS, SAY["a"])]
-    ones, plain, lines = stored(ConstraintsConfig())
+    unweighed, plain, lines = stored(ones())
     assert lines == 1
-    assert ones[0] == pytest.approx(plain, abs=1e-3)
-    assert ones[0] == pytest.approx(float(each[0].sum()), abs=1e-3)
+    assert unweighed[0] == pytest.approx(plain, abs=1e-3)
+    assert unweighed[0] == pytest.approx(float(each[0].sum()), abs=1e-3)
     weighed, same, lines = stored(WEIGHTS.model_copy(update={"confidence": True}))
     assert lines == 2
     assert same == pytest.approx(plain, abs=1e-3)
@@ -217,5 +216,5 @@ def test_the_reference_is_weighed_as_the_policy_is_and_knows_the_plain_consensus
     assert weighed[0] == pytest.approx(float((edema * each[0]).sum()), abs=1e-3)
     omega = pieces_weigh(student, OMEGAS[1], 0.75)
     assert weighed[1] == pytest.approx(float((omega * each[1]).sum()), abs=1e-3)
-    assert stored(ConstraintsConfig(end=0.5))[2] == 3
-    assert stored(ConstraintsConfig(end=0.5))[2] == 3
+    assert stored(ones(end=0.5))[2] == 3
+    assert stored(ones(end=0.5))[2] == 3

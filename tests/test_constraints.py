@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ones import ones
 from transformers import AutoTokenizer
 
 from driftbound.consensus import constraints
@@ -18,7 +19,7 @@ from driftbound.records import Belief, Case, Claim, Polarity, Standing, Status, 
 
 CASE = Case(case_id="c1", cluster="p1", split="train", prompt="", images=("c1.png",))
 CONSENSUS = "Edema: absent. Pleural effusion: left. Rib fracture: absent."
-FIVE = ConstraintsConfig(conflicting=1.5, agreed=0.0, undecided=0.5, silent=0.25, end=0.125)
+FIVE = ones(conflicting=1.5, agreed=0.0, undecided=0.5, silent=0.25, end=0.125)
 A, C, U, S = Standing.AGREED, Standing.CONFLICTING, Standing.UNDECIDED, Standing.SILENT
 VALUES = {C: 1.5, A: 0.0, U: 0.5, S: 0.25}
 
@@ -234,7 +235,7 @@ def test_a_token_takes_the_weight_of_most_of_its_characters(text, offsets, spans
 def test_all_ones_leave_no_mark():
     """Without spans and with weight 1, whatever the beliefs: the paper's loss."""
     beliefs = {("Edema", "presence"): believed({"ada": 0.9, "bob": 0.1}, {"present": 0.2, "absent": 0.8})}
-    made = group({"ada": "Edema is present.", "bob": "No edema."}, ConstraintsConfig(), beliefs=beliefs)
+    made = group({"ada": "Edema is present.", "bob": "No edema."}, ones(), beliefs=beliefs)
     assert (made.spans, made.support) == ((), 0.75)
     assert [(n.weight, n.spans, n.end_weight, n.valid) for n in made.negatives] == [(1.0, (), 1.0, True)] * 2
 
@@ -262,7 +263,7 @@ def test_what_is_no_opinion_or_says_the_same_opposes_nothing():
 
 def test_spans_cover_claims_without_the_white_space_around_them():
     text = "  Edema: present.\n\n Fracture: absent. \nBye."
-    config = ConstraintsConfig(conflicting=2.0, agreed=0.0)
+    config = ones(conflicting=2.0, agreed=0.0)
     (negative,) = group({"ada": text}, config).negatives
     assert [(text[a:b], w) for a, b, w in negative.spans] == [
         ("Edema: present.", 2.0),
@@ -351,7 +352,7 @@ def test_weights_are_over_the_valid_negatives_and_follow_their_teachers():
         "r": answer("I cannot read.", status=Status.REFUSED),
         "s": CONSENSUS,
     }
-    config = ConstraintsConfig(trajectory=True)
+    config = ones(trajectory=True)
     made = group(texts, config, beliefs=beliefs)
     assert [n.weight for n in made.negatives] == pytest.approx([0.5, 1.5, 1.0, 1.0])
     other = group(texts, config, beliefs=beliefs, teachers=["s", "b", "r", "a"])
@@ -373,7 +374,7 @@ def test_a_consensus_weighs_its_claims_by_their_posterior():
         ("Fracture", "presence"): believed(values={"present": 0.7, "absent": 0.3}),
         ("Cardiomegaly", "presence"): believed(values={}),
     }
-    made = group({"ada": "No."}, ConstraintsConfig(confidence=True), consensus=text, beliefs=beliefs)
+    made = group({"ada": "No."}, ones(confidence=True), consensus=text, beliefs=beliefs)
     found = [(text[a:b], w) for a, b, w in made.spans]
     assert found == [
         ("Edema: absent.", pytest.approx(0.8)),
@@ -400,7 +401,7 @@ def test_a_consensus_weighs_its_claims_by_their_posterior():
 def test_confidence_of_a_claim(own, values, expected):
     made = group(
         {"ada": "x"},
-        ConstraintsConfig(confidence=True),
+        ones(confidence=True),
         consensus="y",
         read=lambda text: [own] if text == "y" else [],
         beliefs={(own.finding, own.attribute): believed(values=values)},
@@ -440,7 +441,7 @@ def test_a_conflicting_claim_counts_by_the_certainty_of_what_it_contradicts():
     gone = "Edema: absent. Pleural effusion: absent."  # a side of what is absent stands to its absence, 0
     (ada,) = group({"ada": text}, config, consensus=gone, beliefs=beliefs).negatives
     assert {text[a:b].strip(): w for a, b, w in ada.spans}["Pleural effusion on the right."] == 0.0
-    plain = group({"ada": text}, ConstraintsConfig(confidence_against=True), consensus=CONSENSUS)
+    plain = group({"ada": text}, ones(confidence_against=True), consensus=CONSENSUS)
     assert plain.negatives[0].spans == plain.spans == ()  # nothing was measured: all ones
 
 
@@ -453,7 +454,7 @@ def test_a_side_of_what_the_votes_leave_open_is_undecided():
 
 def test_a_refusal_claims_nothing():
     refusal = answer("I cannot help. There is edema.", status=Status.REFUSED)
-    config = ConstraintsConfig(conflicting=2.0, silent=0.5)
+    config = ones(conflicting=2.0, silent=0.5)
     (ada,) = group({"ada": refusal}, config).negatives
     assert ada.spans == ((0, len(refusal.text), 0.5),)
 

@@ -593,9 +593,10 @@ def test_at_most_a_hundred_held_out_cases_the_same_for_every_round(tmp_path):
 
 def test_a_served_student_cannot_be_that_of_every_round(turns):
     server = {"model": "m", "base_url": "http://127.0.0.1:1/v1"}
-    turns.recipe(rounds=1, synthesize={"server": server})
+    served = {"synthesizer": "student", "server": server}
+    turns.recipe(rounds=1, synthesize=served)
     with pytest.raises(ConfigError, match=r"synthesize\.server serves the same student in every round"):
-        turns.recipe(synthesize={"server": server})
+        turns.recipe(synthesize=served)
 
 
 def test_no_training_error_is_hidden(turns):

@@ -44,6 +44,7 @@ rivals: [bootstrapped, plain]
 base:
   domain: {train: 4, validation: 2, test: 2, test_scanner: 1, findings: headline}
   teachers: [{name: gpt-5, model: gpt-5}, {name: grok-4, model: grok-4}, {name: glm-4.5v, model: glm-4.5v}]
+  align: {anchor: 0.0, nca: 0.0}
 phases:
   tuning: {seeds: [0, 1], splits: [validation], set: {domain.test: 1}}
   report: {seeds: [5], splits: [test, test_scanner], arms: [bootstrapped, "anchor, strong"], after: CHOICE.md}

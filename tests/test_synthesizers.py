@@ -228,7 +228,7 @@ def make_context(root: Path, cases=("agreed",), **config) -> Context:
     write_table(folder.slots, columns, SLOTS)
     write_table(folder.reliability, {name: [] for name in RELIABILITY.names}, RELIABILITY)
     recipe = {"name": "run", "teachers": [{"name": name, "model": name} for name in TEACHERS]}
-    return Context(Recipe.parse(recipe | {"synthesize": config}, where="test"), folder, Field())
+    return Context(Recipe.parse(recipe | {"synthesize": {"synthesizer": "student"} | config}, where="test"), folder, Field())
 
 
 def row_of(case_id, finding):

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ones import ones
 from PIL import Image
 from pydantic import ValidationError
 from wanting import WantedStreams as Streams
@@ -12,7 +13,6 @@ from wanting import WantedStreams as Streams
 from driftbound.config import AlignConfig, Recipe
 from driftbound.consensus.constraints import group_of
 from driftbound.consensus.gate import reason_to_reject
-from driftbound.consensus_config import ConstraintsConfig
 from driftbound.domains.phantom.claims import claims, is_refusal
 from driftbound.domains.phantom.language import mentions_sources
 from driftbound.errors import TrainingError
@@ -95,6 +95,7 @@ def make_context(root: Path, **changes) -> Context:
     write_table(folder.slots, empty[0], SLOTS)  # nothing is believed: the gate judges form alone
     write_table(folder.reliability, empty[1], RELIABILITY)
     recipe = {"name": "run", "teachers": [{"name": name, "model": name} for name in TEACHERS]}
+    recipe["synthesize"] = {"synthesizer": "student"}
     return Context(Recipe.parse(recipe | changes, where="test"), folder, Field())
 
 
@@ -174,7 +175,7 @@ def grouped(context, texts=None) -> None:
         [
             group_of(
                 *(case, said[case.case_id], math.nan, given[case.case_id], TEACHERS),
-                *(claims, {}, ConstraintsConfig()),
+                *(claims, {}, ones()),
             )
             for case in cases
         ],
@@ -416,7 +417,7 @@ def test_vote_writes_the_majority_without_a_student(tmp_path):
 
 def test_killed_synthesis_asks_only_for_what_is_missing(tmp_path):
     """Four cases in batches of two: killed in the second, the second start asks for the other two."""
-    changes = {"synthesize": {"batch_size": 2}}
+    changes = {"synthesize": {"synthesizer": "student", "batch_size": 2}}
     texts = {"t0": ("Edema: pres", False)}
     whole, context = make_context(tmp_path / "a", **changes), make_context(tmp_path / "b", **changes)
     synthesized(whole, Writer(texts))

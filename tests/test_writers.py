@@ -39,6 +39,7 @@ def context_of(root, *, sensitivity="public", n=3, **synthesize):
         Image.new("L", (64, 64), 90).save(folder.root / "images" / "a.png")
         given = {"cluster": "p", "split": "train", "prompt": "?", "images": ("images/a.png",)}
         write_cases(folder.cases, [Case(case_id=f"c{i}", sensitivity=sensitivity, **given) for i in range(n)])
+    synthesize = {"synthesizer": "student"} | synthesize
     recipe = {"name": "run", "teachers": [{"name": "a", "model": "a"}], "synthesize": synthesize}
     return Context(Recipe.parse(recipe, where="test"), folder, None)
 
@@ -342,7 +343,7 @@ def test_settings_that_a_vendor_does_not_take_are_left_out(tmp_path, monkeypatch
 @pytest.mark.parametrize("who", ["server", "judge"])
 def test_how_a_writer_is_reached_changes_nothing_of_the_result(who):
     def part(**connection):
-        given = {"synthesizer": "judge"} if who == "judge" else {}
+        given = {"synthesizer": "judge" if who == "judge" else "student"}
         recipe = {
             "name": "n",
             "teachers": [{"name": "a", "model": "a"}],

@@ -8,30 +8,33 @@ from driftbound.teacher_config import Table, WriterConfig
 
 
 class ConstraintsConfig(Table):
-    """How a teacher's trajectory counts as a negative (docs/constraints.md); all ones is the paper's loss."""
+    """How a teacher's trajectory counts as a negative (docs/constraints.md).
+
+    All ones, and no confidence, is the paper's loss; the defaults are the study's choice (docs/study.md).
+    """
 
     trajectory: bool = False
     """Weigh each trajectory by the chance that its claims are wrong, mean 1 over a case's negatives."""
     conflicting: float = Field(1.0, ge=0)
     """Token weight of claims that the consensus contradicts."""
-    agreed: float = Field(1.0, ge=0)
+    agreed: float = Field(0.0, ge=0)
     """Token weight of claims that the consensus makes too."""
-    undecided: float = Field(1.0, ge=0)
+    undecided: float = Field(0.0, ge=0)
     """Token weight of claims that the consensus leaves open."""
-    silent: float = Field(1.0, ge=0)
+    silent: float = Field(0.0, ge=0)
     """Token weight of text that claims nothing."""
-    end: float = Field(1.0, ge=0)
+    end: float = Field(0.0, ge=0)
     """Weight of the end token."""
-    confidence: bool = False
+    confidence: bool = True
     """Weigh each claim of the consensus by how far its posterior is from a coin's: 2p - 1, at least 0."""
-    confidence_against: bool = False
+    confidence_against: bool = True
     """Weigh each conflicting claim of a teacher so too, by the posterior of the claim that it contradicts."""
 
 
 class SynthesizeConfig(Table):
     """How one consensus is made of N trajectories (docs/consensus.md)."""
 
-    synthesizer: Literal["student", "vote", "reliability", "guided", "judge", "teacher"] = "student"
+    synthesizer: Literal["student", "vote", "reliability", "guided", "judge", "teacher"] = "reliability"
     """``student``: the bootstrapped student with all trajectories in its context (the paper); ``vote``:
     majority of the teachers, rendered in the student's format; ``reliability``: what ``measure`` believes,
     rendered likewise; ``guided``: the student, with what ``measure`` believes in its context; ``judge``:

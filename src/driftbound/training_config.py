@@ -1,6 +1,6 @@
 """Keys of a recipe that say how the two trainings go. No torch here."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -118,10 +118,11 @@ class AlignConfig(TrainingConfig):
     train_vision: bool = False
     beta: float = Field(0.1, gt=0)
     """The script sets none; 0.1 is the default of the trainer that it calls."""
-    anchor: float = Field(0.0, ge=0)
-    """Weight of the consensus's NLL per token; 0 is the paper's loss alone."""
-    nca: float = Field(0.0, ge=0)
-    """Weight of the absolute term of NCA (arXiv 2402.05369), which keeps the consensus from falling."""
+    anchor: float = Field(1.0, ge=0)
+    """Weight of the consensus's NLL per token; 0 is the paper's loss alone, 1 the study's choice."""
+    nca: float = Field(1.0, ge=0)
+    """Weight of the absolute term of NCA (arXiv 2402.05369), which keeps the consensus from falling;
+    0 is the paper's loss, 1 the study's choice."""
     dpop: float = Field(0.0, ge=0)
     """Weight lambda of the floor of DPOP (arXiv 2402.13228) under the consensus's log-ratio."""
     length_normalised: bool = False
@@ -134,6 +135,14 @@ class AlignConfig(TrainingConfig):
     """Training stops when the mean log p(consensus) per token, in nats, has fallen by this much below
     its value under the reference (likelihood displacement)."""
     watch: WatchConfig = WatchConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_reward(cls, given: Any) -> Any:
+        """Objective ``sft`` has no reward that the terms which are on by default could anchor."""
+        if isinstance(given, dict) and given.get("objective") == "sft":
+            return {"anchor": 0.0, "nca": 0.0} | given
+        return given
 
     @model_validator(mode="after")
     def _alive(self) -> "AlignConfig":

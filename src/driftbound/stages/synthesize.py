@@ -59,7 +59,7 @@ def run(context: Context, load: Load = load_student, window: WindowFor = window_
     groups = [each.group for each in made if each.group is not None]
     if not any(group.split == "train" for group in groups):
         training = [row["reason"] for row in rejected if row["split"] == "train"]
-        raise HarmError(_nothing_left(training))
+        raise HarmError(_nothing_left(training, context.recipe.synthesize.synthesizer))
     write_groups(context.folder.groups, groups)
     supports = [group.support for group in groups if not math.isnan(group.support)]
     return {
@@ -189,12 +189,14 @@ def _supports(case: Case, support: Support) -> list[dict[str, Any]]:
     ]
 
 
-def _nothing_left(reasons: Sequence[str]) -> str:
+def _nothing_left(reasons: Sequence[str], synthesizer: str) -> str:
     """The line for a run in which no training case has a consensus."""
     written = [reason for reason in reasons if reason != NO_ANSWER]
     if not written:
         return "synthesize: no case has a usable answer. Look at collect."
-    return (
-        f"synthesize: every consensus was rejected (first reason: {written[0]}). "
-        "Train the student longer in bootstrap, or set synthesize.synthesizer: vote."
+    cure = (
+        "Train the student longer in bootstrap, or set synthesize.synthesizer: reliability."
+        if synthesizer in BY_STUDENT
+        else "Lower synthesize.threshold, or set another synthesize.synthesizer."
     )
+    return f"synthesize: every consensus was rejected (first reason: {written[0]}). {cure}"
