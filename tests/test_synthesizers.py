@@ -228,7 +228,8 @@ def make_context(root: Path, cases=("agreed",), **config) -> Context:
     write_table(folder.slots, columns, SLOTS)
     write_table(folder.reliability, {name: [] for name in RELIABILITY.names}, RELIABILITY)
     recipe = {"name": "run", "teachers": [{"name": name, "model": name} for name in TEACHERS]}
-    return Context(Recipe.parse(recipe | {"synthesize": {"synthesizer": "student"} | config}, where="test"), folder, Field())
+    recipe["synthesize"] = {"synthesizer": "student"} | config
+    return Context(Recipe.parse(recipe, where="test"), folder, Field())
 
 
 def row_of(case_id, finding):
