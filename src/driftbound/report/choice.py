@@ -8,6 +8,8 @@ from driftbound.report.spans import Slots
 
 Finding = tuple[float, str]
 """Weight of a reason on one case, and the reason in words."""
+Judge = Callable[["CaseRecord", Sequence[str]], Finding | None]
+"""Whether a case meets a reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +52,8 @@ def choose(records: Sequence[CaseRecord], headline: Sequence[str], count: int) -
     Held-out cases are preferred, as only they have students' answers. Ties go to the case that
     was asked first, so that the choice is reproducible.
     """
-    pool = [record for record in records if record.predictions] or [r for r in records if r.teachers]
-    first_split = pool[0].case.split if pool else ""
-    reasons = {**_REASONS, "From another split": _other_split(first_split)}
+    pool = _pool(records)
+    reasons = _reasons(pool)
     ranked: dict[str, list[tuple[float, int, str]]] = {}
     for reason, judge in reasons.items():
         found = [(judge(record, headline), index) for index, record in enumerate(pool)]
@@ -71,6 +72,47 @@ def choose(records: Sequence[CaseRecord], headline: Sequence[str], count: int) -
                 taken.add(index)
                 chosen.append(Chosen(record=pool[index], reason=reason, why=why))
     return chosen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One reason for showing a case, and what became of it."""
+
+    name: str
+    cases: int
+    """That meet it, of those that could be shown."""
+    of: int
+    shown: tuple[int, ...]
+    """Numbers on the page of the cases that are there for it."""
+    also: tuple[int, ...]
+    """Of those that meet it too, and are there for another reason."""
+
+
+def reasons_of(
+    records: Sequence[CaseRecord], headline: Sequence[str], chosen: Sequence[Chosen]
+) -> tuple[Reason, ...]:
+    """What became of every reason that the gallery looks for, those without a case among them."""
+    pool = _pool(records)
+    found = []
+    for name, judge in _reasons(pool).items():
+        meeting = {id(record) for record in pool if judge(record, headline) is not None}
+        there = [(n, each) for n, each in enumerate(chosen, start=1) if id(each.record) in meeting]
+        shown, also = (
+            tuple(n for n, each in there if (each.reason == name) is wanted) for wanted in (True, False)
+        )
+        found.append(Reason(name=name, cases=len(meeting), of=len(pool), shown=shown, also=also))
+    return tuple(found)
+
+
+def _pool(records: Sequence[CaseRecord]) -> list[CaseRecord]:
+    return [record for record in records if record.predictions] or [r for r in records if r.teachers]
+
+
+def _reasons(pool: Sequence[CaseRecord]) -> dict[str, Judge]:
+    first_split = pool[0].case.split if pool else ""
+    if all(record.case.split == first_split for record in pool):
+        return dict(_REASONS)
+    return {**_REASONS, "From another split": _other_split(first_split)}
 
 
 def correct_of(record: CaseRecord, row: str) -> Mapping[str, bool]:
@@ -105,6 +147,16 @@ def _conflict(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
     named = listed([finding for finding, _ in slots])
     why = f"The teachers contradict each other on {len(slots)} of {len(record.slots)} points: {named}."
     return (len(slots), why) if slots else None
+
+
+def _alone_right(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
+    found = [
+        f
+        for f in _right(record, "student:aligned", headline)
+        if (told := teachers_right(record, f))[0] == 0 and told[1] > 1
+    ]
+    why = f"The aligned student is right where every teacher is wrong: {', '.join(found)}."
+    return (len(found), why) if found else None
 
 
 def _student_right(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
@@ -175,7 +227,7 @@ def _calm(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
     return (agreed / len(record.slots), why) if agreed else None
 
 
-def _other_split(first: str) -> Callable[[CaseRecord, Sequence[str]], Finding | None]:
+def _other_split(first: str) -> Judge:
     def judge(record: CaseRecord, headline: Sequence[str]) -> Finding | None:
         said = _conflict(record, headline) if record.case.split != first else None
         return (said[0], f"From {record.case.split}. {said[1]}") if said else None
@@ -183,11 +235,12 @@ def _other_split(first: str) -> Callable[[CaseRecord, Sequence[str]], Finding | 
     return judge
 
 
-_REASONS: dict[str, Callable[[CaseRecord, Sequence[str]], Finding | None]] = {
+_REASONS: dict[str, Judge] = {
     "Largest conflict": _conflict,
-    "Aligned right, most teachers wrong": _student_right,
     "Consensus against the majority": _against_majority,
+    "Aligned right, all teachers wrong": _alone_right,
     "Aligned student wrong": _student_wrong,
+    "Aligned right, most teachers wrong": _student_right,
     "Agreed and wrong": _together_wrong,
     "A refusal": _refusal,
     "Put right by alignment": _learned,

@@ -1,7 +1,9 @@
 """Drawing: the pens that all figures of the report share."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -11,6 +13,70 @@ LEFT, RIGHT = 38.0, 86.0
 """Per cent of the width between which horizontal figures draw; names stand left of it, numbers right."""
 _NAME_LENGTH = 17
 """Characters of a name that fit left of a figure on a phone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One figure and the numbers behind it; false where there is nothing to draw."""
+
+    name: str
+    """Unique on a page; the file of its numbers is called so."""
+    title: str
+    says: str
+    """What is to be seen, in sentences with its numbers: what is read out to who cannot see it."""
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | float, ...], ...]
+    """The numbers behind it, unrounded; ``nan`` where there is none."""
+    svg: Markup
+
+    def __bool__(self) -> bool:
+        return bool(self.svg)
+
+    def __html__(self) -> str:
+        return self.svg
+
+
+NO_FIGURE = Figure(name="", title="", says="", columns=(), rows=(), svg=Markup(""))
+
+
+def figure(
+    name: str,
+    title: str,
+    says: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str | float]],
+    parts: Sequence[Markup],
+    size: str,
+) -> Figure:
+    """A figure of ``parts``; all its numbers in words are its longer description."""
+    numbers = tuple(tuple(row) for row in rows)
+    told = "; ".join(
+        ", ".join(each if isinstance(each, str) else f"{each:.4g}" for each in row) for row in numbers
+    )
+    alt = f"{', '.join(columns)}: {told}"
+    return Figure(
+        name=name,
+        title=title,
+        says=says,
+        columns=tuple(columns),
+        rows=numbers,
+        svg=svg(title, alt, parts, size, says=says),
+    )
+
+
+def figures_in(found: Any) -> list[Figure]:
+    """All figures in a view, wherever in it they stand, in its order."""
+    if isinstance(found, Figure):
+        return [found] if found else []
+    if isinstance(found, Mapping):
+        inner: Iterable[Any] = found.values()
+    elif isinstance(found, (list, tuple)):
+        inner = found
+    elif is_dataclass(found):
+        inner = [getattr(found, each.name) for each in fields(found)]
+    else:
+        return []
+    return [each for one in inner for each in figures_in(one)]
 
 
 def nice_ticks(low: float, high: float) -> list[float]:
@@ -32,10 +98,11 @@ def nice_ticks(low: float, high: float) -> list[float]:
     ]
 
 
-def svg(title: str, alt: str, parts: Sequence[Markup], size: str) -> Markup:
-    """Wrap ``parts``; the title and the numbers in words are the figure's alternative text."""
+def svg(title: str, alt: str, parts: Sequence[Markup], size: str, *, says: str = "") -> Markup:
+    """Wrap ``parts``; the title and what is to be seen (``says``, or else ``alt``, the numbers in words) are
+    the figure's alternative text."""
     head = f"<title>{escape(title)}</title><desc>{escape(alt)}</desc>"
-    label = escape(f"{title}. {alt}")
+    label = escape(f"{title}. {says or alt}")
     return Markup(f'<svg role="img" aria-label="{label}" {size}>{head}{Markup("").join(parts)}</svg>')
 
 

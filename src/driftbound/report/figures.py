@@ -7,23 +7,29 @@ from markupsafe import Markup
 
 from driftbound.report.drawing import (
     LEFT,
+    NO_FIGURE,
+    Figure,
     across,
+    figure,
     known_or,
     level_line,
     name_at,
     nice_ticks,
     points_of,
-    svg,
     text,
 )
-from driftbound.report.tables import ScoreRow, between, digits
+from driftbound.report.saying import of_dots, of_lines, of_shares
+from driftbound.report.tables import GROUPS, ScoreRow, between, digits
+
+STATUSES = {"agreed": "agreement", "conflicting": "conflict", "undecided": "uncertainty"}
+"""Status of a claim -> how it is coloured."""
 
 
-def dots(rows: Sequence[ScoreRow], split: str) -> Markup:
+def dots(rows: Sequence[ScoreRow], split: str) -> Figure:
     """Balanced accuracy of every row as a dot with its 95 % interval as a whisker."""
     drawn = [row for row in rows if math.isfinite(row.balanced_accuracy.mean)]
     if not drawn:
-        return Markup("")
+        return NO_FIGURE
     lows = [known_or(row.balanced_accuracy.low, row.balanced_accuracy.mean) for row in drawn]
     highs = [known_or(row.balanced_accuracy.high, row.balanced_accuracy.mean) for row in drawn]
     low = min(0.4, math.floor(min(lows) * 10) / 10)
@@ -36,50 +42,65 @@ def dots(rows: Sequence[ScoreRow], split: str) -> Markup:
         y += 36
     height = y
     grid = [_grid(tick / 10, low, high, height) for tick in range(round(low * 10), round(high * 10) + 1)]
-    alt = "; ".join(
-        f"{row.label} {digits(row.balanced_accuracy.mean)}, {between(row.balanced_accuracy)}" for row in drawn
+    numbers = [
+        (GROUPS[row.kind], row.label, value.mean, value.low, value.high)
+        for row in drawn
+        if (value := row.balanced_accuracy)
+    ]
+    return figure(
+        f"balanced accuracy {split}",
+        f"Balanced accuracy with 95 % intervals, split {split}",
+        of_dots(drawn),
+        ("group", "who", "balanced accuracy", "low", "high"),
+        numbers,
+        [*grid, *parts],
+        f'class="fluid" height="{height + 26:.0f}"',
     )
-    title = f"Balanced accuracy with 95 % intervals, split {split}"
-    return svg(title, alt, [*grid, *parts], f'class="fluid" height="{height + 26:.0f}"')
 
 
-def stacked(shares: Mapping[str, Mapping[str, float]]) -> Markup:
+def stacked(shares: Mapping[str, Mapping[str, float]]) -> Figure:
     """Share of agreed, conflicting and undecided claims per finding, as one bar each."""
     if not shares:
-        return Markup("")
+        return NO_FIGURE
     parts: list[Markup] = []
     for index, (finding, share) in enumerate(shares.items()):
         y = 12.0 + index * 32
         parts.append(name_at(finding, y + 8))
         left = LEFT
-        for status, mark in (
-            ("agreed", "agreement"),
-            ("conflicting", "conflict"),
-            ("undecided", "uncertainty"),
-        ):
+        for status, mark in STATUSES.items():
             width = known_or(share.get(status, math.nan), 0.0) * (100 - LEFT)
             if width > 0:
                 parts.append(_bar(left, width, y, mark, f"{finding}: {status} {share[status]:.0%}"))
             left += width
-    alt = "; ".join(
-        f"{finding}: " + ", ".join(f"{status} {share:.0%}" for status, share in each.items())
-        for finding, each in shares.items()
+    return figure(
+        "agreement per finding",
+        "Agreement of the teachers per finding",
+        of_shares(shares),
+        ("finding", *STATUSES),
+        [(name, *(own.get(status, math.nan) for status in STATUSES)) for name, own in shares.items()],
+        parts,
+        f'class="fluid" height="{len(shares) * 32 + 4}"',
     )
-    size = f'class="fluid" height="{len(shares) * 32 + 4}"'
-    return svg("Agreement of the teachers per finding", alt, parts, size)
 
 
 def curves(
-    title: str, lines: Mapping[str, Sequence[tuple[float, float]]], strong: str = "", level: float = math.nan
-) -> Markup:
-    """Values over training steps; ``strong`` names the line to stand out, ``level`` a limit to draw."""
+    title: str,
+    lines: Mapping[str, Sequence[tuple[float, float]]],
+    strong: str = "",
+    level: float = math.nan,
+    *,
+    name: str = "",
+    unit: str = "step",
+) -> Figure:
+    """Values over training steps, or whatever ``unit`` counts; ``strong`` names the line to stand out,
+    ``level`` a limit to draw, and ``name`` the file of the numbers (else the title does)."""
     kept = {
-        name: [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
-        for name, points in lines.items()
+        who: [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+        for who, points in lines.items()
     }
-    kept = {name: points for name, points in kept.items() if points}
+    kept = {who: points for who, points in kept.items() if points}
     if not kept:
-        return Markup("")
+        return NO_FIGURE
     xs = [x for points in kept.values() for x, _ in points]
     ys = [y for points in kept.values() for _, y in points] + ([level] if math.isfinite(level) else [])
     ticks = nice_ticks(min(ys), max(ys))
@@ -94,21 +115,29 @@ def curves(
     parts = [level_line(tick, at(first, tick)[1], left, right, places) for tick in ticks]
     for x in sorted({min(xs), max(xs)}):
         anchor = "start" if x == min(xs) else "end"
-        parts.append(text("tick", at(x, ticks[0])[0], 188, f"step {x:g}", anchor))
+        parts.append(text("tick", at(x, ticks[0])[0], 188, f"{unit} {x:g}", anchor))
     if math.isfinite(level):
         y = at(first, level)[1]
         parts.append(
             Markup('<line class="limit" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(left, right, y, y)
         )
-    for name, points in sorted(kept.items(), key=lambda item: item[0] == strong):
-        look = "line" if len(kept) == 1 or name == strong else "line faint"
+    for who, points in sorted(kept.items(), key=lambda item: item[0] == strong):
+        look = "line" if len(kept) == 1 or who == strong else "line faint"
         body = Markup('<polyline class="{}" points="{}"><title>{}</title></polyline>')
-        parts.append(body.format(look, points_of([at(x, y) for x, y in points]), name))
+        parts.append(body.format(look, points_of([at(x, y) for x, y in points]), who))
         if len(points) == 1:
             x, y = at(*points[0])
             parts.append(Markup('<circle class="point" cx="{:.1f}" cy="{:.1f}" r="3"/>').format(x, y))
-    alt = "; ".join(f"{name} from {digits(p[0][1])} to {digits(p[-1][1])}" for name, p in kept.items())
-    return svg(f"{title} over training steps", alt, parts, 'viewBox="0 0 360 196"')
+    limit = f" The dashed limit is {level:g}." if math.isfinite(level) else ""
+    return figure(
+        name or title,
+        f"{title}, by {unit}",
+        of_lines(kept, strong, unit) + limit,
+        ("line", unit, title),
+        [(who, x, y) for who, points in kept.items() for x, y in points],
+        parts,
+        'viewBox="0 0 360 196"',
+    )
 
 
 def _dot(row: ScoreRow, y: float, low: float, high: float) -> Markup:

@@ -47,6 +47,8 @@ class Along:
     same: Measured
     """At the middle split, with the p of equivalence within the margin."""
     drifts: bool
+    p_adjusted: float = math.nan
+    """Of ``change``, over all teachers."""
 
     @property
     def verdict(self) -> str:
@@ -123,6 +125,10 @@ class Trust:
     """Only those of more than one teacher: who copies whom, or from the same source."""
     dependence: Mapping[str, Measured]
     dependence_p: float
+    copying: Mapping[str, Measured]
+    """Teacher of a lineage -> chance that it votes as the lineage's common source."""
+    pair: tuple[str, ...]
+    """The two whose votes go together most beyond what the truth explains; empty where nobody was named."""
     effective: Measured
     undecided: Measured
     rest: tuple[tuple[str, Measured], ...]
@@ -179,6 +185,7 @@ def along_of(summary: Mapping[str, Any], teachers: Sequence[str]) -> tuple[Along
                 apart=read(own.get("change_measured_apart")),
                 same=read(own.get("no_meaningful_drift")),
                 drifts=own.get("drifts") is True,
+                p_adjusted=read(own.get("p_adjusted")).value,
             )
         )
     return tuple(found)

@@ -8,18 +8,20 @@ from markupsafe import Markup
 from driftbound.records import Measured
 from driftbound.report.drawing import (
     LEFT,
+    NO_FIGURE,
     RIGHT,
+    Figure,
     across,
+    figure,
     known_or,
     level_line,
     name_at,
     nice_ticks,
     points_of,
-    svg,
     text,
 )
 from driftbound.report.measured import Along
-from driftbound.report.measured_summary import percent
+from driftbound.report.saying import of_changes, of_parts
 from driftbound.report.tables import digits
 
 MOST_TICKS = 10
@@ -39,7 +41,7 @@ def interval(found: Measured, places: int = 3, *, signed: bool = False) -> str:
     return f"{digits(found.low, places, signed=signed)} to {digits(found.high, places, signed=signed)}"
 
 
-def multiples(rows: Sequence[Along]) -> dict[str, Markup]:
+def multiples(rows: Sequence[Along]) -> dict[str, Figure]:
     """Contradiction by part of the answer of every teacher who speaks in two of them, all on one scale."""
     ends = [end for row in rows for each in row.parts for end in (each.value, each.low, each.high)]
     known = [end for end in ends if math.isfinite(end)]
@@ -60,16 +62,16 @@ def multiples(rows: Sequence[Along]) -> dict[str, Markup]:
     }
 
 
-def nats(name: str, parts: Sequence[Measured]) -> Markup:
+def nats(name: str, parts: Sequence[Measured]) -> Figure:
     """A divergence by part of the answer, on a scale of its own; empty for a single part."""
     ends = [end for each in parts for end in (each.value, each.low, each.high) if math.isfinite(end)]
     if len(parts) < 2 or not ends:
-        return Markup("")
+        return NO_FIGURE
     ticks = nice_ticks(min(0.0, *ends), max(ends))
     return bands(f"{name}, in nats, by part of the answer", parts, ticks[0], ticks[-1])
 
 
-def bands(title: str, parts: Sequence[Measured], low: float, high: float, begins: float = math.nan) -> Markup:
+def bands(title: str, parts: Sequence[Measured], low: float, high: float, begins: float = math.nan) -> Figure:
     """A number by part of the answer: a line with its interval as a band; one small multiple.
 
     ``begins`` is the share of the answer at which a change was found: a dashed line stands there.
@@ -101,16 +103,22 @@ def bands(title: str, parts: Sequence[Measured], low: float, high: float, begins
         text("tick", at(index, low)[0], 130, str(index + 1), "middle")
         for index in range(0, len(parts), max(every, 1))
     ]
-    found = f"a change begins at {percent(begins)} of the answer; " if math.isfinite(begins) else ""
-    alt = found + ", ".join(f"part {i + 1} {digits(each.value)} ({interval(each)})" for i, each in known)
-    return svg(title, alt, drawn, f'viewBox="0 0 {width} 136"')
+    return figure(
+        title,
+        title,
+        of_parts(parts, begins),
+        ("part", "value", "low", "high"),
+        [(index + 1, each.value, each.low, each.high) for index, each in enumerate(parts)],
+        drawn,
+        f'viewBox="0 0 {width} 136"',
+    )
 
 
-def changes(rows: Sequence[Along], margin: float) -> Markup:
+def changes(rows: Sequence[Along], margin: float) -> Figure:
     """Each teacher's change with its interval, the one measured apart hollow below it, and the margin."""
     drawn = [row for row in rows if math.isfinite(row.change.value)]
     if not drawn:
-        return Markup("")
+        return NO_FIGURE
     both = [each for row in drawn for each in (row.change, row.apart)]
     room = [margin, -margin] if math.isfinite(margin) else [0.0]
     ends = [end for each in both for end in (each.value, each.low, each.high) if math.isfinite(end)]
@@ -127,12 +135,23 @@ def changes(rows: Sequence[Along], margin: float) -> Markup:
         parts.append(_mark(row.apart, "together", y + 14, low, high, "measured apart"))
         number = Markup('<text class="value" x="100%" y="{}" text-anchor="end">{}</text>')
         parts.append(number.format(y + 9.5, digits(row.change.value, signed=True)))
-    alt = "; ".join(
-        f"{row.teacher} {digits(row.change.value, signed=True)} ({interval(row.change, signed=True)})"
-        for row in drawn
-    )
     title = "Change of contradiction along the answer, per teacher, with 95 % intervals"
-    return svg(title, alt, parts, f'class="fluid" height="{height + 26:.0f}"')
+    apart = ("measured apart", "measured apart, low", "measured apart, high")
+    return figure(
+        "change per teacher",
+        title,
+        of_changes(drawn),
+        ("teacher", "change", "low", "high", *apart),
+        [
+            (
+                row.teacher,
+                *(end for each in (row.change, row.apart) for end in (each.value, each.low, each.high)),
+            )
+            for row in drawn
+        ],
+        parts,
+        f'class="fluid" height="{height + 26:.0f}"',
+    )
 
 
 def _mark(found: Measured, look: str, y: float, low: float, high: float, how: str) -> Markup:

@@ -84,11 +84,21 @@ def _trust(path: tuple[str, ...], entry: Mapping[str, Any], teachers: Sequence[s
         teachers={name: numbers_in(within(table, name)) for name in named(teachers, table)},
         lineages=tuple(tuple(map(str, each)) for each in groups if len(each) > 1),
         dependence=numbers_in(dependence),
-        dependence_p=_p(dependence.get("p")) if dependence else read(entry.get("dependence")).p,
+        dependence_p=_dependence_p(entry),
+        copying=numbers_in(dependence.get("copying")),
+        pair=tuple(map(str, pair)) if isinstance(pair := dependence.get("pair"), list) else (),
         effective=read(entry.get("effective_teachers")),
         undecided=read(entry.get("undecided")),
         rest=tuple((spelt(path), each) for path, each in single(rest)),
     )
+
+
+def _dependence_p(entry: Mapping[str, Any]) -> float:
+    """Of the test of independence: told by itself, with the largest excess, or with the whole."""
+    dependence = within(entry, "dependence")
+    if "p" in dependence:
+        return _p(dependence["p"])
+    return read(dependence.get("largest_excess") or entry.get("dependence")).p
 
 
 def _p(given: Any) -> float:

@@ -4,45 +4,37 @@ import base64
 import hashlib
 import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from importlib.resources import files
-from statistics import median
 from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from driftbound.records import Status, Trajectory
-from driftbound.report import controls, figures, measured_page, tables
+from driftbound.report import controls, figures, measured_page, tables, versions
+from driftbound.report.answers import FormRow
 from driftbound.report.cases import SIGNS, Exhibit
+from driftbound.report.choice import Reason
+from driftbound.report.consensus import Consensus
+from driftbound.report.contents import contents
+from driftbound.report.costs import Costs, stage_costs, total_seconds
+from driftbound.report.drawing import Figure, figures_in
 from driftbound.report.further import further
 from driftbound.report.measured_figures import interval
 from driftbound.report.measured_summary import percent, probability, why_missing
 from driftbound.report.progression import course_tables
 from driftbound.report.published import published_tables
+from driftbound.report.rounds import Rounds
+from driftbound.report.spans import displayable
 from driftbound.report.tables import shortened
 from driftbound.report.training import Training
+from driftbound.report.versions import Span
 from driftbound.store.manifest import Manifest
 
 _TEMPLATES = "templates"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Costs:
-    """What asking one teacher took, over all splits."""
-
-    teacher: str
-    answers: dict[str, int]
-    """Status -> count."""
-    prompt_tokens: int
-    completion_tokens: int
-    latency_s: float
-    """Median over the answers."""
-    versions: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,31 +54,19 @@ class Material:
     published: Mapping[str, Any] | None = None
     """What others have published on this data, as the field gives it."""
     trainings: tuple[Training, ...] = ()
-    consensus: Mapping[str, int] = field(default_factory=dict)
-    """What became of the groups: word -> count."""
+    forms: tuple[FormRow, ...] = ()
+    """Length and form of held-out answers."""
+    consensus: Consensus | None = None
+    rounds: Rounds | None = None
+    """``None``: a single round."""
+    spans: tuple[Span, ...] = ()
+    """Versions that the teachers reported."""
     costs: tuple[Costs, ...] = ()
     exhibits: tuple[Exhibit, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    """What became of each reason to show a case."""
     manifests: tuple[Manifest, ...] = ()
     """In the order of the stages."""
-
-
-def costs_of(trajectories: Sequence[Trajectory], teachers: Sequence[str]) -> tuple[Costs, ...]:
-    """Sums over each teacher's trajectories, in the order of ``teachers``."""
-    found = []
-    for name in teachers:
-        own = [each for each in trajectories if each.teacher == name]
-        counts = Counter(str(each.status) for each in own)
-        found.append(
-            Costs(
-                teacher=name,
-                answers={str(status): counts[str(status)] for status in Status},
-                prompt_tokens=sum(each.prompt_tokens for each in own),
-                completion_tokens=sum(each.completion_tokens for each in own),
-                latency_s=median([each.latency_s for each in own]) if own else math.nan,
-                versions=dict(Counter(each.version for each in own if each.version)),
-            )
-        )
-    return tuple(found)
 
 
 def render(material: Material) -> tuple[str, dict[str, Any]]:
@@ -109,13 +89,19 @@ def render(material: Material) -> tuple[str, dict[str, Any]]:
         "published": published_tables(material.published, splits[first]) if first else (),
         "dots": {name: figures.dots(rows, name) for name, rows in results.items()},
         "vote_teachers": order,
-        "total_seconds": _total(material.manifests),
+        "stages": (stages := stage_costs(material.manifests, material.costs, material.recipe)),
+        "total_seconds": total_seconds(stages),
+        "versions": versions.timeline(material.spans),
+        "versions_said": versions.summary_of(material.spans),
         "measured": measured_page.view(material.measure or {}, order, material.findings),
+        "packages": _packages(material.manifests),
         "recipe_yaml": yaml.safe_dump(dict(material.recipe), sort_keys=False, allow_unicode=True),
         "sensitive": any(each.sensitivity != "public" for each in material.manifests),
     }
     numbers, script = _numbers(material, view), _file("report.js")
     view |= {"script": Markup(script), "script_hash": _hash(script), "numbers": Markup(_inert(numbers))}
+    body = _environment().get_template("body.html.jinja").render(view)
+    view |= {"body": Markup(body), "contents": contents(body)}
     html = _environment().get_template("report.html.jinja").render(view)
     return html.encode("utf-8", "replace").decode("utf-8"), numbers
 
@@ -154,6 +140,24 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def exact(value: float) -> str:
+    """A number for a machine: six digits that count, and nothing where there is none.
+
+    >>> exact(0.61249), exact(-1234567.0), exact(math.nan)
+    ('0.61249', '-1.23457e+06', '')
+    """
+    return f"{value:.6g}" if math.isfinite(value) else ""
+
+
+def whole(value: float) -> str:
+    """A count as the page prints it.
+
+    >>> whole(12345.0), whole(math.nan)
+    ('12,345', '–')
+    """
+    return f"{value:,.0f}" if math.isfinite(value) else "–"
+
+
 def said(facts: Mapping[str, Any]) -> str:
     """A stage's plain facts in one line, the seconds apart.
 
@@ -186,14 +190,32 @@ def _numbers(material: Material, view: Mapping[str, Any]) -> dict[str, Any]:
         "progression": _plain(view["progression"]),
         "published": _plain(view["published"]),
         "measure": _plain(material.measure or {}),
-        "training": {each.verb: _plain(each.points) for each in material.trainings},
+        "versions": _plain(material.spans),
         "consensus": _plain(material.consensus),
-        "cases": [_case(each) for each in material.exhibits],
-        "teachers": _plain(material.costs),
-        "stages": {
-            each.stage: {"facts": _plain(each.facts), "code": each.code} for each in material.manifests
+        "rounds": _plain(material.rounds),
+        "training": {
+            each.verb: {"points": _plain(each.points), "changes": _plain(each.changes)}
+            for each in material.trainings
         },
+        "answers": _plain(material.forms),
+        "cases": [_case(each) for each in material.exhibits],
+        "reasons": _plain(material.reasons),
+        "teachers": _plain(material.costs),
+        "stages": _plain(view["stages"]),
+        "seconds": view["total_seconds"],
+        "provenance": [_plain(each) | {"fingerprint": each.fingerprint()} for each in material.manifests],
         "recipe": _plain(material.recipe),
+        "figures": {each.name: _numbers_of(each) for each in figures_in([view, material])},
+    }
+
+
+def _numbers_of(figure: Figure) -> dict[str, Any]:
+    """What lies behind a figure, its picture apart."""
+    return {
+        "title": figure.title,
+        "says": figure.says,
+        "columns": list(figure.columns),
+        "rows": _plain(figure.rows),
     }
 
 
@@ -214,8 +236,10 @@ def _case(exhibit: Exhibit) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """JSON values of dataclasses, mappings and sequences; what is not a finite number becomes ``None``."""
+    if isinstance(value, Figure):
+        return value.name  # its numbers stand among the figures
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -227,10 +251,17 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _total(manifests: Sequence[Manifest]) -> float:
-    """Seconds of all stages that say theirs."""
-    seconds = [tables.number(each.facts.get("seconds")) for each in manifests]
-    return sum(each for each in seconds if math.isfinite(each))
+def _packages(manifests: Sequence[Manifest]) -> list[tuple[list[tuple[str, str]], list[str]]]:
+    """Versions of packages, and the stages that ran with them: one entry where all ran with the same."""
+    found: list[tuple[list[tuple[str, str]], list[str]]] = []
+    for each in manifests:
+        own = sorted(each.packages.items())
+        same = next((stages for packages, stages in found if packages == own), None)
+        if same is None:
+            found.append((own, [each.stage]))
+        else:
+            same.append(each.stage)
+    return found
 
 
 @cache
@@ -250,6 +281,10 @@ def _environment() -> Environment:
         "shortened": shortened,
         "why_missing": why_missing,
         "digits": tables.digits,
+        "displayable": displayable,
+        "exact": exact,
+        "moment": versions.moment,
+        "whole": whole,
         "between": tables.between,
         "duration": duration,
         "said": said,

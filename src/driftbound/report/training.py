@@ -5,22 +5,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup
-
+from driftbound.report.drawing import Figure
 from driftbound.report.figures import curves
-from driftbound.report.tables import number
+from driftbound.report.tables import digits, number
 
 FALL = "logp_consensus_change_per_token"
+HELD_OUT = "held-out answers/"
+"""What stands before the name of what a look at held-out answers found."""
+LOSS = {"bootstrap": "loss, nats per token of the answers", "align": "loss, nats per group"}
 SINGLE = {
     FALL: "log p(consensus) against the reference, nats per token",
-    "logp_consensus_per_token": "log p(consensus) per token, nats",
-    "rewards/margin": "margin over the hardest negative",
-    "rewards/accuracy": "accuracy against the hardest negative",
+    "logp_consensus_per_token": "log p(consensus), nats per token",
+    "logp_per_token": "log p of the teachers’ answers, nats per token",
+    "rewards/margin": "margin over the hardest negative, nats",
+    "rewards/accuracy": "share of groups whose consensus beats the hardest negative",
+    f"{HELD_OUT}words": "length of held-out answers, words per answer",
+    f"{HELD_OUT}repeated": "repetition in held-out answers, share of sentences said before",
+    f"{HELD_OUT}unparsable": "unparsable held-out answers, share",
 }
-"""Quantities with a plot of their own; the floor is a limit of the first."""
+"""Quantities with a plot of their own and their unit; the floor is a limit of the first."""
 CONSENSUS = "the consensus"
 REJECTED = "rewards/rejected/"
 """What stands before a teacher's name in the name of its reward."""
+SHARES = "share/rejected/"
+"""The same, of its share among the negatives: who is hardest to be preferred over."""
 NOT_SHOWN = ("step", "epoch", "validation", "cases")
 
 
@@ -30,7 +38,7 @@ class Chart:
 
     title: str
     note: str
-    figure: Markup
+    figure: Figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +62,8 @@ class Training:
     changes: tuple[Change, ...]
     points: dict[str, list[tuple[float, float]]]
     """The logged numbers behind the plots: quantity -> (step, value)."""
+    unwatched: bool
+    """No answer was looked at meanwhile: what became of their length and form is not known."""
 
 
 def training(
@@ -72,7 +82,7 @@ def training(
         watched |= row.get("validation") or {}
         look = row.get("watch") or {}
         step = number(look["step"]) if look else step
-        shown = {f"held-out answers/{key}": value for key, value in look.items() if key not in NOT_SHOWN}
+        shown = {f"{HELD_OUT}{key}": value for key, value in look.items() if key not in NOT_SHOWN}
         for key, value in {**row, **shown}.items():
             if key not in NOT_SHOWN and math.isfinite(number(value)):
                 points.setdefault(str(key), []).append((step, number(value)))
@@ -85,26 +95,48 @@ def training(
         verb=verb,
         title=title,
         steps=round(steps),
-        charts=tuple(_charts(points, floor)),
+        charts=tuple(_charts(verb, points, floor)),
         changes=tuple(changes),
         points=points,
+        unwatched=f"{HELD_OUT}words" not in points,
     )
 
 
-def _charts(points: Mapping[str, list[tuple[float, float]]], floor: float) -> list[Chart]:
+def _charts(verb: str, points: Mapping[str, list[tuple[float, float]]], floor: float) -> list[Chart]:
     charts: list[Chart] = []
     if "loss" in points:
-        charts.append(Chart(title="loss", note="", figure=curves("loss", {"loss": points["loss"]})))
+        title = LOSS.get(verb, "loss")
+        drawn = curves(title, {"loss": points["loss"]}, name=f"{verb} loss")
+        charts.append(Chart(title=title, note="", figure=drawn))
     for key, title in SINGLE.items():
         if key in points:
             limited = key == FALL and math.isfinite(floor)
             note = f"training stops below the dashed floor, {floor:g}" if limited else ""
-            figure = curves(title, {key: points[key]}, level=floor if limited else math.nan)
-            charts.append(Chart(title=title, note=note, figure=figure))
-    rewards = {key.removeprefix(REJECTED): line for key, line in points.items() if key.startswith(REJECTED)}
+            level = floor if limited else math.nan
+            drawn = curves(title, {key: points[key]}, level=level, name=f"{verb} {key}")
+            charts.append(Chart(title=title, note=note, figure=drawn))
+    rewards = _by_teacher(points, REJECTED)
     if "rewards/consensus" in points:
         rewards[CONSENSUS] = points["rewards/consensus"]
     if rewards:
-        note = "consensus in colour, one grey line per teacher"
-        charts.append(Chart(title="rewards", note=note, figure=curves("rewards", rewards, strong=CONSENSUS)))
+        title, note = "rewards, nats", f"consensus in colour, one grey line per teacher; {_ends(rewards)}"
+        drawn = curves(title, rewards, strong=CONSENSUS, name=f"{verb} rewards")
+        charts.append(Chart(title=title, note=note, figure=drawn))
+    shares = _by_teacher(points, SHARES)
+    if shares:
+        title = "who is hardest to be preferred over, share among the negatives"
+        drawn = curves(title, shares, name=f"{verb} shares of the negatives")
+        charts.append(Chart(title=title, note=f"one line per teacher; {_ends(shares)}", figure=drawn))
     return charts
+
+
+def _by_teacher(
+    points: Mapping[str, list[tuple[float, float]]], before: str
+) -> dict[str, list[tuple[float, float]]]:
+    return {key.removeprefix(before): line for key, line in points.items() if key.startswith(before)}
+
+
+def _ends(lines: Mapping[str, list[tuple[float, float]]]) -> str:
+    """Who ends where, highest first: grey lines cannot be told apart by their colour."""
+    last = sorted(((name, line[-1][1]) for name, line in lines.items()), key=lambda each: -each[1])
+    return "at the end " + ", ".join(f"{name} {digits(value, 2)}" for name, value in last)

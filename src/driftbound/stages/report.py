@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,20 @@ from driftbound.errors import StoreError
 from driftbound.progress import bar
 from driftbound.protocols import Published
 from driftbound.records import Trajectory
+from driftbound.report.answers import form_rows
 from driftbound.report.cases import Exhibit, exhibit
-from driftbound.report.choice import CaseRecord, Prediction, choose
-from driftbound.report.page import Material, costs_of, dumps, render
+from driftbound.report.choice import CaseRecord, Chosen, Prediction, choose, reasons_of
+from driftbound.report.consensus import Consensus, Tables, consensus_of
+from driftbound.report.costs import Asked, Costs, Purse
+from driftbound.report.page import Material, dumps, render
+from driftbound.report.rounds import Rounds, rounds_of
 from driftbound.report.spans import Slot
+from driftbound.report.tables import splits_of
 from driftbound.report.training import Training, training
+from driftbound.report.versions import Ledger, Span
 from driftbound.stages.context import Context
-from driftbound.store.folder import VERBS
+from driftbound.store import attempts
+from driftbound.store.folder import ROUNDED, ROUNDS, VERBS, RunFolder
 from driftbound.store.images import read_image
 from driftbound.store.manifest import Manifest, atomic_write_text, one_line
 from driftbound.store.streams import Streams
@@ -48,22 +55,30 @@ def run(context: Context) -> dict[str, Any]:
     """
     folder = context.folder.stage("report")
     folder.mkdir(parents=True, exist_ok=True)
-    streams = _streams(context.folder.streams)
-    records = _records(context, streams)
-    exhibits = _exhibits(context, records)
+    asked = _asked(context)
+    records = _records(context, asked.answers)
+    chosen = choose(records, context.domain.headline, context.recipe.report.cases)
+    exhibits = _exhibits(context, chosen)
     recipe = context.recipe
+    scores = _json(context.folder.stage("evaluate") / "summary.json")
+    split = next(iter(splits_of(scores)), "") if scores else ""
+    teachers = [teacher.name for teacher in recipe.teachers]
     material = Material(
         name=recipe.name,
         headline=tuple(context.domain.headline),
         findings=tuple(context.domain.findings),
         recipe=recipe.model_dump(mode="json"),
-        scores=_json(context.folder.stage("evaluate") / "summary.json"),
+        scores=scores,
         measure=_json(context.folder.stage("measure") / "summary.json"),
         published=context.domain.published() if isinstance(context.domain, Published) else None,
         trainings=_trainings(context),
-        consensus=_consensus_counts(context),
-        costs=costs_of(streams, [teacher.name for teacher in recipe.teachers]) if streams else (),
+        forms=form_rows(records, split, teachers, context.domain.claims),
+        consensus=_consensus(context, records),
+        rounds=_rounds(context),
+        spans=asked.spans,
+        costs=asked.costs,
         exhibits=exhibits,
+        reasons=reasons_of(records, context.domain.headline, chosen),
         manifests=_manifests(context),
     )
     page, numbers = render(material)
@@ -72,11 +87,39 @@ def run(context: Context) -> dict[str, Any]:
     return {"cases": len(exhibits), "bytes": len(page.encode())}
 
 
-def _streams(path: Path) -> list[Trajectory]:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the streams hold: the answers that train, and what all of them took."""
+
+    answers: tuple[Trajectory, ...] = ()
+    spans: tuple[Span, ...] = ()
+    costs: tuple[Costs, ...] = ()
+
+
+def _asked(context: Context) -> _Asked:
+    """One pass over the answers of every round of asking."""
+    path = context.folder.streams
     if not path.is_file():
-        return []
+        return _Asked()
+    purse, ledger, answers = Purse(), Ledger(), list[Trajectory]()
     with Streams.open_readonly(path) as streams:
-        return [each for each in list(streams.current()) if each.sample == 0]
+        for wave in streams.waves():
+            for each in streams.current(wave):
+                purse.note(each)
+                ledger.note(each)
+                if wave == 0 and each.sample == 0:
+                    answers.append(each)
+        teachers = []
+        for teacher in context.recipe.teachers:
+            sent = attempts.spent(streams, teacher.name)
+            priced = bool(teacher.price.prompt or teacher.price.completion)
+            remote = teacher.kind == "http"
+            one = Asked(
+                name=teacher.name, priced=priced, remote=remote, requests=sent.requests, money=sent.money
+            )
+            teachers.append(one)
+    names = [each.name for each in teachers]
+    return _Asked(tuple(answers), ledger.spans(names), purse.costs(teachers))
 
 
 def _records(context: Context, streams: Sequence[Trajectory]) -> list[CaseRecord]:
@@ -130,10 +173,9 @@ def _predictions(path: Path) -> tuple[dict[str, dict[str, Prediction]], dict[str
     return found, truth
 
 
-def _exhibits(context: Context, records: Sequence[CaseRecord]) -> tuple[Exhibit, ...]:
+def _exhibits(context: Context, chosen: Sequence[Chosen]) -> tuple[Exhibit, ...]:
     domain = context.domain
     teachers = [teacher.name for teacher in context.recipe.teachers]
-    chosen = choose(records, domain.headline, context.recipe.report.cases)
     shown = []
     with bar("report: preparing cases", len(chosen)) as advance:
         for number, each in enumerate(chosen, start=1):
@@ -153,20 +195,35 @@ def _trainings(context: Context) -> tuple[Training, ...]:
     return tuple(found)
 
 
-def _consensus_counts(context: Context) -> dict[str, int]:
-    """Groups that may train, and consensuses rejected, by reason where one is given."""
-    if not context.folder.groups.is_file():
-        return {}
-    groups = read_groups(context.folder.groups)
-    rejected = context.folder.stage("synthesize") / "rejected.parquet"
-    counts = {
-        "synthesized": len(groups),
-        "with a teacher to be preferred over": sum(g.usable for g in groups),
+def _consensus(context: Context, records: Sequence[CaseRecord]) -> Consensus | None:
+    """Of the tables that synthesize left; an older run may lack some of them."""
+    folder, recipe = context.folder.stage("synthesize"), context.recipe
+    groups = context.folder.groups
+    rows = {
+        name: list(read_rows(path)) if (path := folder / f"{name}.parquet").is_file() else []
+        for name in ("rejected", "candidates", "support")
     }
-    for row in read_rows(rejected) if rejected.is_file() else ():
-        word = "rejected" + (f" ({kind_of(row['reason'])})" if row.get("reason") else "")
-        counts[word] = counts.get(word, 0) + 1
-    return counts
+    return consensus_of(
+        Tables(groups=read_groups(groups) if groups.is_file() else (), **rows),
+        synthesizer=recipe.synthesize.synthesizer,
+        threshold=recipe.synthesize.threshold,
+        teachers=[teacher.name for teacher in recipe.teachers],
+        slots={record.case.case_id: record.slots for record in records},
+        clusters={record.case.case_id: record.case.cluster for record in records},
+        kind_of=kind_of,
+        seed=recipe.seed,
+    )
+
+
+def _rounds(context: Context) -> Rounds | None:
+    """What ``rounds.json`` and the manifests of the rounds' folders tell."""
+    told = _json(context.folder.stage("align") / ROUNDS)
+    facts: dict[int, dict[str, Mapping[str, Any]]] = {}
+    for number in range(1, len((told or {}).get("rounds") or ()) + 1):
+        own = RunFolder(context.folder.root, number)
+        made = {verb: Manifest.read(own.stage(verb)) for verb in ROUNDED}
+        facts[number] = {verb: each.facts for verb, each in made.items() if each is not None}
+    return rounds_of(told, facts)
 
 
 def _manifests(context: Context) -> tuple[Manifest, ...]:

@@ -21,7 +21,28 @@ const download = (name, text, kind) => {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 };
-const quoted = (text) => /^[=+@\t\r]/.test(text) || /^-\D/.test(text) ? `"'${text.replace(/"/g, '""')}"` : /[",\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
+// What a spreadsheet would take for a formula is taken for text; numbers stay numbers.
+const quoted = (text) => /^[=+@\t\r]/.test(text) || /^-[^\d.]/.test(text) ? `"'${text.replace(/"/g, '""')}"` : /[",\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
+const save = (name, lines) => download(`${name.replace(/[^\p{L}\p{N}_]+/gu, "-")}.csv`, lines.map((line) => line.map(quoted).join(",")).join("\r\n") + "\r\n", "text/csv");
+
+// The words of a cell, its parts apart; its number as it is, where it stands rounded on the page.
+const words = (cell) => [...cell.childNodes].map((node) => node.textContent.trim().replace(/\s+/g, " ")).filter(Boolean).join(" ");
+const exact = (cell) => {
+  if (cell.dataset.value !== undefined) return cell.dataset.value;
+  const text = words(cell), plain = text.replace(/−/g, "-").replace(/(\d),(?=\d{3}\b)/g, "$1");
+  return text === "–" ? "" : /^[+-]?\d+(\.\d+)?$/.test(plain) ? plain.replace(/^\+/, "") : text;
+};
+// A column with intervals becomes three; a heading over many columns stands in the first.
+const lines = (table) => {
+  const rows = [...table.rows], wide = [];
+  for (const row of rows) [...row.cells].forEach((cell, column) => { wide[column] ||= "low" in cell.dataset; });
+  return rows.map((row) => wide.flatMap((three, column) => {
+    const cell = row.cells[column], head = cell && cell.closest("thead") && words(cell);
+    if (!cell) return three ? ["", "", ""] : [""];
+    if (!three) return [exact(cell)];
+    return head ? [head, `${head} low`, `${head} high`] : [exact(cell), cell.dataset.low || "", cell.dataset.high || ""];
+  }));
+};
 
 // Rows stay within their group: a line with a heading of its own begins a new one.
 const groups = (body) => {
@@ -32,6 +53,16 @@ const groups = (body) => {
     else found[found.length - 1].rows.push(row);
   }
   return found;
+};
+
+const taking = (label, take) => {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "take";
+  button.textContent = "CSV";
+  button.setAttribute("aria-label", `${label}, as CSV`);
+  button.addEventListener("click", take);
+  return button;
 };
 
 document.querySelectorAll(".scroll table").forEach((table, number) => {
@@ -56,17 +87,8 @@ document.querySelectorAll(".scroll table").forEach((table, number) => {
         }
     });
   });
-  const take = document.createElement("button");
-  take.type = "button";
-  take.className = "take";
-  take.textContent = "CSV";
   const label = table.closest(".scroll").getAttribute("aria-label") || `table ${number + 1}`;
-  take.setAttribute("aria-label", `${label}, as CSV`);
-  take.addEventListener("click", () => {
-    const lines = [...table.rows].map((row) => [...row.cells].map((cell) => quoted(cell.textContent.trim().replace(/\s+/g, " "))).join(","));
-    download(`${label.replace(/[^\w]+/g, "-")}.csv`, lines.join("\r\n") + "\r\n", "text/csv");
-  });
-  table.closest(".scroll").after(take);
+  table.closest(".scroll").after(taking(label, () => save(label, lines(table))));
 });
 
 // All numbers of the page, as they lie beside it in report.json.
@@ -75,3 +97,18 @@ if (numbers && all) {
   all.hidden = false;
   all.addEventListener("click", () => download("report.json", numbers.textContent, "application/json"));
 }
+// The numbers behind each figure are among them.
+const drawn = numbers ? JSON.parse(numbers.textContent).figures : {};
+document.querySelectorAll("figure[data-figure]").forEach((figure) => {
+  const own = drawn[figure.dataset.figure];
+  if (!own) return;
+  const rows = own.rows.map((row) => row.map((value) => value === null ? "" : String(value)));
+  figure.append(taking(`Numbers of the figure: ${own.title}`, () => save(figure.dataset.figure, [own.columns, ...rows])));
+});
+
+// On paper nothing is folded away; afterwards it is as it was.
+const folded = [];
+addEventListener("beforeprint", () => {
+  for (const each of document.querySelectorAll("main details:not([open])")) folded.push(each), each.open = true;
+});
+addEventListener("afterprint", () => { for (const each of folded.splice(0)) each.open = false; });
