@@ -126,7 +126,7 @@ def test_the_split_is_drawn_where_the_teacher_drifts(table: dict) -> None:
 def test_levels_of_the_plots_are_labelled_with_their_values() -> None:
     """Between 0.4 and 0.7 the middle line is 0.55, and must not be called 0.6."""
     part = Measured(estimator="", n=1, value=0.5, low=0.45, high=0.55)
-    labels = re.findall(r'text-anchor="end">([^<]+)<', bands("one", [part] * 2, 0.4, 0.7))
+    labels = re.findall(r'text-anchor="end">([^<]+)<', bands("one", [part] * 2, 0.4, 0.7).svg)
     assert labels == ["0.40", "0.55", "0.70"]
 
 
@@ -148,11 +148,13 @@ def test_no_alarm_is_not_yet_equivalence(table: dict, drifts: bool, p: float | N
 
 
 def test_changes_per_teacher_are_told_with_interval_p_and_honest_effect(table: dict) -> None:
+    table["along"]["teachers"]["alpha"]["p_adjusted"] = told(0.00125, reason="a p-value has no interval")
     found = rows(table, "Change per teacher")
+    assert found["beta"][2] == "–"  # an older run knows of no adjusted p
     assert found["alpha"] == [
-        "+0.123 +0.112 to +0.134", "<0.001", "50 %", "+0.117 +0.097 to +0.137", "0.010", "0.900", "drifts",
+        "+0.123 +0.112 to +0.134", "<0.001", "0.001", "50 %", "+0.117 +0.097 to +0.137", "0.010", "0.900", "drifts",
     ]  # fmt: skip
-    assert found["the panel"][:3] == ["+0.022 +0.018 to +0.026", "<0.001", "50 %"]
+    assert found["the panel"][:4] == ["+0.022 +0.018 to +0.026", "<0.001", "", "50 %"]
     assert "0.200 (0.190 to 0.210) of claims in the first halves" in page(table)[0]
     assert "change −0.050 (−0.070 to −0.030), p 0.004" in page(table)[0]
 
@@ -217,7 +219,7 @@ def test_whom_to_trust(table: dict) -> None:
     methods = {row[0]: row[1:] for row in found["Method per finding"][1:]}
     assert list(methods) == ["Pleural Effusion", "Pleural Effusion, side", "Edema"]
     assert methods["Edema"] == [
-        "dawid skene independence is not rejected", "2.50 2.30–2.70", "0.210", "0.040 0.030–0.050",
+        "dawid skene independence is not rejected", "2.50 2.30–2.70", "0.210", "0.040 0.030–0.050", "–",
         "0.100 0.050–0.150", "17", "alpha + beta",
     ]  # fmt: skip
     reliable = {row[0]: row[1:] for row in found["Reliability, findings"][1:]}
@@ -228,6 +230,28 @@ def test_whom_to_trust(table: dict) -> None:
     rest = found["Risks, prevalence and calibration"]
     assert ["Edema", "calibration", "–", "0", "no gold was given"] in rest
     assert ["Edema", "risks, majority", "0.150 0.140–0.160", "40", ""] in rest
+
+
+def test_dependence_as_the_measure_tells_it(table: dict) -> None:
+    """Its p stands with the largest excess, which is that of two named teachers; copying is per teacher."""
+    table["reliability"] = {
+        "Edema": {
+            "presence": {
+                "method": "one voice",
+                "teachers": {},
+                "dependence": {
+                    "pair": ["alpha", "<b>gamma"],
+                    "largest_excess": told(0.206, p=0.0376),
+                    "copying": {"alpha": told(0.9857), "<b>gamma": told(0.33)},
+                },
+            }
+        }
+    }
+    html, _ = page(table)
+    row = Tables(html).found["Method per finding"][1]
+    assert row[0] == "Edema"
+    assert row[3:7] == ["0.038", "0.206", "alpha + <b>gamma", "alpha 0.99, <b>gamma 0.33"]
+    assert "<b>gamma" not in html
 
 
 @pytest.mark.parametrize(

@@ -297,9 +297,8 @@ def test_images_are_thumbnails_of_the_cases(run: Context) -> None:
 
 def test_the_page_says_the_summary_s_numbers(run: Context) -> None:
     html = page_of(run)
-    table = re.findall(
-        r"<tr[^>]*><th scope=\"row\">([^<]+)(?:<small>[^<]*</small>)?</th>\s*<td>([^<]+)<small>([^<]+)", html
-    )
+    cells = r"([^<]+)(?:<small>[^<]*</small>)?</th>\s*<td[^>]*>([^<]+)<small>([^<]+)"
+    table = re.findall(rf"<tr[^>]*><th scope=\"row\">{cells}", html)
     found = {name: (mean, interval) for name, mean, interval in reversed(table)}  # the first table counts
     assert found["aligned student"] == ("0.679", "0.579–0.779")
     assert found["gamma"][0] == "0.612"
@@ -310,7 +309,7 @@ def test_the_page_says_the_summary_s_numbers(run: Context) -> None:
         for name, one in entries.items():
             assert rows[kind, name]["balanced_accuracy"] == one["balanced_accuracy"]
             assert rows[kind, name]["accuracy"] == one["accuracy"]
-            assert f"<td>{one['accuracy']['mean']:.3f}<small>" in html
+            assert f">{one['accuracy']['mean']:.3f}<small>" in html
     assert rows["control", "bootstrapped_images_shuffled"]["accuracy"]["mean"] is None
     assert [name for kind, name in rows if kind == "student"] == ["base", "bootstrapped", "aligned"]
     assert [name for kind, name in rows if kind == "teacher"] == ["alpha", "gamma", "beta"]
@@ -465,8 +464,8 @@ def test_the_strongest_case_of_each_reason_comes_first() -> None:
     chosen = choose(records, ["A"], 3)
     assert [(each.record.case.case_id, each.reason) for each in chosen] == [
         ("most conflict", "Largest conflict"),
-        ("student right", "Aligned right, most teachers wrong"),
         ("student wrong", "Aligned student wrong"),
+        ("student right", "Aligned right, most teachers wrong"),
     ]
     assert len(choose(records, ["A"], 12)) == 4  # none is shown twice
 
@@ -560,7 +559,7 @@ def test_credentialed_data_are_announced(run: Context) -> None:
 def test_dots_stand_where_the_numbers_are() -> None:
     """Axis from 0.4 to 0.8 over 38 % to 86 % of the width: 0.6 is in the middle, at 62 %."""
     one = entry(0.6) | {"balanced_accuracy": {"mean": 0.6, "low": 0.5, "high": 0.7}}
-    svg = dots(score_rows({"students": {"aligned": one}}, HEADLINE), "test")
+    svg = dots(score_rows({"students": {"aligned": one}}, HEADLINE), "test").svg
     assert '<circle cx="62.00%"' in svg
     assert 'x1="50.00%" x2="74.00%"' in svg
     assert "<title>Balanced accuracy with 95 % intervals, split test</title>" in svg
@@ -568,7 +567,7 @@ def test_dots_stand_where_the_numbers_are() -> None:
 
 
 def test_a_hostile_name_is_escaped_in_figures() -> None:
-    svg = dots(score_rows({"teachers": {'"><script>': entry(0.6)}}, HEADLINE), "test")
+    svg = dots(score_rows({"teachers": {'"><script>': entry(0.6)}}, HEADLINE), "test").svg
     assert "<script" not in svg
 
 
@@ -582,12 +581,17 @@ def test_trainings_show_what_was_logged() -> None:
     assert shown.steps == 10
     assert (shown.changes[0].first, shown.changes[0].last, shown.changes[0].validation) == (2.0, 1.0, 1.5)
     assert [chart.title for chart in shown.charts] == [
-        "loss",
+        "loss, nats per group",
         "log p(consensus) against the reference, nats per token",
-        "rewards",
+        "rewards, nats",
     ]
     assert "dashed floor, -3" in shown.charts[1].note
-    assert "alpha from 0.100 to 0.100" in shown.charts[2].figure
+    loss, fall, rewards = (chart.figure for chart in shown.charts)
+    assert loss.says == "It falls from 2.000 at step 5 to 1.000 at step 10."
+    assert fall.says.endswith(" The dashed limit is -3.")
+    assert rewards.says == ("The consensus is 0.000 at step 5, the only value. At the end: alpha 0.100.")
+    assert rewards.rows == (("alpha", 5, 0.1), ("the consensus", 5, 0.0))
+    assert shown.charts[2].note.endswith("at the end alpha 0.10, the consensus 0.00")
 
 
 def test_looks_stand_at_their_own_steps():
@@ -597,6 +601,14 @@ def test_looks_stand_at_their_own_steps():
     points = training("align", "Align", rows).points
     assert points.keys() == {"loss", *(f"held-out answers/{k}" for k in ("words", "unparsable", "repeated"))}
     assert points["held-out answers/words"] == [(4.0, 31.5)]
+    shown = training("align", "Align", rows)
+    assert not shown.unwatched
+    assert [chart.title for chart in shown.charts[1:]] == [
+        "length of held-out answers, words per answer",
+        "repetition in held-out answers, share of sentences said before",
+        "unparsable held-out answers, share",
+    ]
+    assert training("align", "Align", rows[:1]).unwatched
     assert points["loss"] == [(2.0, 1.0), (6.0, 0.5)]
 
 
