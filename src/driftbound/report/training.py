@@ -27,8 +27,6 @@ SINGLE = {
 CONSENSUS = "the consensus"
 REJECTED = "rewards/rejected/"
 """What stands before a teacher's name in the name of its reward."""
-SHARES = "share/rejected/"
-"""The same, of its share among the negatives: who is hardest to be preferred over."""
 NOT_SHOWN = ("step", "epoch", "validation", "cases")
 
 
@@ -115,25 +113,14 @@ def _charts(verb: str, points: Mapping[str, list[tuple[float, float]]], floor: f
             level = floor if limited else math.nan
             drawn = curves(title, {key: points[key]}, level=level, name=f"{verb} {key}")
             charts.append(Chart(title=title, note=note, figure=drawn))
-    rewards = _by_teacher(points, REJECTED)
+    rewards = {key.removeprefix(REJECTED): line for key, line in points.items() if key.startswith(REJECTED)}
     if "rewards/consensus" in points:
         rewards[CONSENSUS] = points["rewards/consensus"]
     if rewards:
         title, note = "rewards, nats", f"consensus in colour, one grey line per teacher; {_ends(rewards)}"
         drawn = curves(title, rewards, strong=CONSENSUS, name=f"{verb} rewards")
         charts.append(Chart(title=title, note=note, figure=drawn))
-    shares = _by_teacher(points, SHARES)
-    if shares:
-        title = "who is hardest to be preferred over, share among the negatives"
-        drawn = curves(title, shares, name=f"{verb} shares of the negatives")
-        charts.append(Chart(title=title, note=f"one line per teacher; {_ends(shares)}", figure=drawn))
     return charts
-
-
-def _by_teacher(
-    points: Mapping[str, list[tuple[float, float]]], before: str
-) -> dict[str, list[tuple[float, float]]]:
-    return {key.removeprefix(before): line for key, line in points.items() if key.startswith(before)}
 
 
 def _ends(lines: Mapping[str, list[tuple[float, float]]]) -> str:
