@@ -1,5 +1,7 @@
 """The report in a browser: no request, no complaint; tables sort and go out; both schemes and widths."""
 
+import csv
+import io
 import json
 
 import pytest
@@ -61,13 +63,109 @@ def test_tables_and_numbers_can_be_taken_out(page, run):  # noqa: F811
         "window.taken = []; HTMLAnchorElement.prototype.click = function () {"
         " window.taken.push([this.download, this.href]); }"
     )
-    page.says("document.querySelector('#results .take').click(); document.getElementById('take-all').click()")
+    page.says("document.querySelector('#results .scroll + .take').click()")
+    page.says("document.getElementById('take-all').click()")
     names = page.says("window.taken.map(t => t[0])")
     assert names == ["Results-on-test.csv", "report.json"]
     inside = page.says("document.getElementById('numbers').textContent")
     beside = json.loads((run.folder.stage("report") / "report.json").read_text())
     assert json.loads(inside) == beside
     assert HOSTILE in json.dumps(beside, ensure_ascii=False)
+
+
+TAKEN = (
+    "(async () => { let blob; const old = URL.createObjectURL;"
+    " URL.createObjectURL = (b) => { blob = b; return 'data:,'; };"
+    " HTMLAnchorElement.prototype.click = () => {};"
+    " %s.click(); URL.createObjectURL = old; return blob.text(); })()"
+)
+"""The text of the file that a button gives."""
+
+
+def rows_of(page, button):
+    return list(csv.reader(io.StringIO(page.says(TAKEN % button))))
+
+
+def test_a_table_goes_out_with_value_and_ends_in_columns_of_their_own(page):
+    """Aligned: 0.6789, give and take 0.1, unrounded; accuracy 0.0111 more; no glued digits, no dashes."""
+    rows = rows_of(page, "document.querySelector('#results .scroll + .take')")
+    assert rows[0][:7] == [
+        "who", "balanced accuracy", "balanced accuracy low", "balanced accuracy high",
+        "accuracy", "accuracy low", "accuracy high",
+    ]  # fmt: skip
+    assert len({len(row) for row in rows}) == 1
+    found = {row[0].split(" before")[0]: row[1:] for row in rows}
+    assert found["aligned student"][:6] == ["0.6789", "0.5789", "0.7789", "0.69", "0.5789", "0.7789"]
+    assert found["bootstrapped, images shuffled each question with another case's image"][:3] == [""] * 3
+    assert found["Teachers"] == [""] * (len(rows[0]) - 1)
+    assert not {cell for row in rows for cell in row} & {"–"}
+
+
+def test_a_signed_number_goes_out_as_a_number(page):
+    rows = rows_of(page, "document.querySelector('[aria-label=\"Change per teacher\"] + .take')")
+    change = {row[0]: row[1:4] for row in rows}
+    assert change["alpha"] == ["0.123", "0.112", "0.134"]
+    assert all(float(each) < 0.1 for each in change["beta"])
+
+
+def test_the_numbers_behind_every_figure_can_be_taken_out(page):
+    """The dots of the first split: a row per answerer, as in the summary."""
+    missing = (
+        "[...document.querySelectorAll('main svg')].filter(s => !s.closest('figure')?.querySelector('.take'))"
+    )
+    assert page.says(f"{missing}.length") == 0
+    assert page.says("document.querySelectorAll('main svg').length") > 8
+    rows = rows_of(page, "document.querySelector('#results figure .take')")
+    assert rows[0] == ["group", "who", "balanced accuracy", "low", "high"]
+    aligned = next(row for row in rows if row[1] == "aligned student")
+    assert [round(float(each), 4) for each in aligned[2:]] == [0.6789, 0.5789, 0.7789]
+    assert page.says("document.querySelector('#results figure .take').getAttribute('aria-label')") == (
+        "Numbers of the figure: Balanced accuracy with 95 % intervals, split test, as CSV"
+    )
+    assert page.errors == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_contents_lead_to_every_section(page, width):
+    page.looks(width)
+    anchors = page.says("[...document.querySelectorAll('#contents a')].map(a => a.getAttribute('href'))")
+    titles = page.says("[...document.querySelectorAll('main h2')].map(h => h.textContent)")
+    named = page.says("[...document.querySelectorAll('#contents > ul a')].map(a => a.textContent)")
+    assert named == titles
+    assert {"#results", "#consensus", "#training", "#case-1"} <= set(anchors)
+    lost = "[...document.querySelectorAll('#contents a')].filter(a => !document.querySelector(a.hash)).length"
+    assert page.says(lost) == 0
+    page.says("document.querySelector('#contents a[href=\"#consensus\"]').click()")
+    page.waits("Math.abs(document.querySelector('#consensus').getBoundingClientRect().top) < 60")
+    up = page.says("(() => { const b = document.querySelector('.up').getBoundingClientRect();"
+                   " return [b.left >= 0, b.right <= innerWidth, b.bottom <= innerHeight]; })()")  # fmt: skip
+    assert up == [True, True, True]
+
+
+def test_on_paper_nothing_is_folded_and_all_is_light(page):
+    page.looks(718, dark=True)
+    closed = "document.querySelectorAll('main details:not([open])').length"
+    before = page.says(closed)
+    assert before > 0
+    page.says("dispatchEvent(new Event('beforeprint'))")
+    assert page.says(closed) == 0
+    on_paper(page)
+    assert page.says("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.says("getComputedStyle(document.body).color") == "rgb(31, 36, 40)"
+    hidden = (
+        "[...document.querySelectorAll('nav, .take, .up')].every(e => getComputedStyle(e).display == 'none')"
+    )
+    assert page.says(hidden)
+    over = (
+        "[...document.querySelectorAll('main .scroll')].filter(s => s.scrollWidth > s.clientWidth + 1).length"
+    )
+    assert page.says(over) == 0
+    page.says("dispatchEvent(new Event('afterprint'))")
+    assert page.says(closed) == before
+
+
+def on_paper(page):
+    page._call("Emulation.setEmulatedMedia", media="print")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

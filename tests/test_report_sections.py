@@ -54,6 +54,10 @@ def claimed(
     return row | {"start": 0, "end": 1, "support": support, "contradiction": False, "invention": False}
 
 
+def lost(case_id: str, split: str, reason: str, support: float, text: str = "t") -> dict:
+    return {"case_id": case_id, "split": split, "reason": reason, "text": text, "support": support}
+
+
 def told_of(left: Left, slots: dict | None = None):
     return consensus_of(
         left, synthesizer="vote", threshold=0.5, teachers=TEACHERS, slots=slots or {},
