@@ -220,8 +220,8 @@ def test_whom_to_trust(table: dict) -> None:
     methods = {row[0]: row[1:] for row in found["Method per finding"][1:]}
     assert list(methods) == ["Pleural Effusion", "Pleural Effusion, side", "Edema"]
     assert methods["Edema"] == [
-        "dawid skene independence is not rejected", "2.50 2.30–2.70", "0.210", "0.040 0.030–0.050", "–",
-        "0.100 0.050–0.150", "17", "alpha + beta",
+        "dawid skene independence is not rejected", "2.50 2.30–2.70", "0.210", "0.040 0.030–0.050", "–", "17",
+        "alpha + beta; copying 0.10",
     ]  # fmt: skip
     reliable = {row[0]: row[1:] for row in found["Reliability, findings"][1:]}
     assert reliable["Edema: present"][0] == "0.71 0.68–0.74"
@@ -240,6 +240,7 @@ def test_dependence_as_the_measure_tells_it(table: dict) -> None:
             "presence": {
                 "method": "one voice",
                 "teachers": {},
+                "lineages": [["alpha", "<i>gamma"], ["beta"]],
                 "dependence": {
                     "pair": ["alpha", "<i>gamma"],
                     "largest_excess": told(0.206, p=0.0376),
@@ -251,7 +252,7 @@ def test_dependence_as_the_measure_tells_it(table: dict) -> None:
     html, _ = page(table)
     row = Tables(html).found["Method per finding"][1]
     assert row[0] == "Edema"
-    assert row[3:7] == ["0.038", "0.206", "alpha + <i>gamma", "alpha 0.99, <i>gamma 0.33"]
+    assert row[3:] == ["0.038", "0.206", "alpha + <i>gamma", "–", "alpha (0.99) + <i>gamma (0.33)"]
     assert "<i>gamma" not in html
 
 
