@@ -108,6 +108,19 @@ def test_a_signed_number_goes_out_as_a_number(page):
     assert all(float(each) < 0.1 for each in change["beta"])
 
 
+def test_no_cell_is_taken_for_a_formula(page):
+    lines = {
+        "=1+1": '"\'=1+1"',
+        "-1+cmd|' /C calc'!A0": "\"'-1+cmd|' /C calc'!A0\"",
+        "@x": '"\'@x"',
+        "-0.5": "-0.5",
+        "-1.2e-05": "-1.2e-05",
+        'a "b", c': '"a ""b"", c"',
+        "plain": "plain",
+    }
+    assert page.says(f"{json.dumps(list(lines))}.map(quoted)") == list(lines.values())
+
+
 def test_the_numbers_behind_every_figure_can_be_taken_out(page):
     """The dots of the first split: a row per answerer, as in the summary."""
     missing = (

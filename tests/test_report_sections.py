@@ -127,7 +127,7 @@ def test_whom_the_consensus_agrees_with() -> None:
 
 
 def test_the_histogram_counts_every_support_once() -> None:
-    """0.05 and 0.3 open their bins though they are no binary fractions; 1.0 is in the last one."""
+    """0.05 and 0.3 open their bins; 1.0 is in the last one, which 0.97 is in too."""
     figure = histogram("s", "case", [0.0, 0.05, 0.3, 0.97, 1.0, math.nan], [0.31], 0.5)
     counts = {round(row[0], 2): row[2:] for row in figure.rows if row[2] or row[3]}
     assert counts == {0.0: (1, 0), 0.05: (1, 0), 0.3: (1, 1), 0.95: (2, 0)}

@@ -81,7 +81,7 @@ def _says(of: str, kept: Sequence[float], lost: Sequence[float], threshold: floa
 def _counts(values: Sequence[float]) -> list[int]:
     found = [0] * BINS
     for value in values:
-        found[min(max(math.floor(value * BINS + 1e-9), 0), BINS - 1)] += 1
+        found[min(max(math.floor(value * BINS), 0), BINS - 1)] += 1
     return found
 
 

@@ -22,7 +22,7 @@ const download = (name, text, kind) => {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 };
 // What a spreadsheet would take for a formula is taken for text; numbers stay numbers.
-const quoted = (text) => /^[=+@\t\r]/.test(text) || /^-[^\d.]/.test(text) ? `"'${text.replace(/"/g, '""')}"` : /[",\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
+const quoted = (text) => /^[-+=@\t\r]/.test(text) && !/^-?[\d.]+(e[-+]?\d+)?$/.test(text) ? `"'${text.replace(/"/g, '""')}"` : /[",\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
 const save = (name, lines) => download(`${name.replace(/[^\p{L}\p{N}_]+/gu, "-")}.csv`, lines.map((line) => line.map(quoted).join(",")).join("\r\n") + "\r\n", "text/csv");
 
 // The words of a cell, its parts apart; its number as it is, where it stands rounded on the page.
