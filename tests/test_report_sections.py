@@ -487,8 +487,13 @@ def test_only_columns_that_an_old_table_has_are_read(whole) -> None:
     assert found["Rejected cases"][1][2:] == ["–", "–", "–"]
 
 
-def test_another_sample_is_no_other_answer_on_the_page(whole) -> None:
-    """Costs count it; the case shows what trains."""
-    report.run(whole)
-    shown = [answer for case in numbers_of(whole)["cases"] for answer in case["teachers"]]
-    assert EVIL not in {each["version"] for each in shown}
+def test_costs_count_what_cases_do_not_show(whole) -> None:
+    """Of beta: four answers that train, two further samples, one of a later round of asking."""
+    with Streams(whole.folder.streams) as streams:
+        streams.put(answer("c2", "beta", wave=1, text="later", version="beta-v2"))
+    found = report._asked(whole)
+    assert {(each.sample, each.wave) for each in found.answers} == {(0, 0)}
+    assert len(found.answers) == 12
+    costs = {each.teacher: sum(each.answers.values()) for each in found.costs}
+    assert costs == {"alpha": 4, "beta": 7, "gamma": 4}
+    assert ("beta", 1, "beta-v2") in {(each.teacher, each.wave, each.version) for each in found.spans}
