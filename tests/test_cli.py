@@ -260,16 +260,40 @@ def test_show_fits_80_columns_and_holds_the_numbers(evaluated):
     assert max(map(len, table)) <= 80
 
 
-def test_show_json_is_the_summary(evaluated):
-    assert json.loads(call("show", evaluated, "--json").stdout) == SUMMARY
+def test_show_json_holds_the_summary(evaluated):
+    said = json.loads(call("show", evaluated, "--json").stdout)
+    assert (said["run"], said["results"], said["measured"]) == (str(evaluated), SUMMARY, None)
+    assert said["stages"] == dict.fromkeys(VERBS)  # no manifest says that one has finished
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]"])
-def test_show_without_results(tmp_path, content):
-    if content is not None:
-        (tmp_path / "6-evaluate").mkdir()
-        (tmp_path / "6-evaluate" / "summary.json").write_text(content)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(name, content) for name in ("2-measure", "6-evaluate") for content in ("{", "[]", "{}")]
+    + [("6-evaluate", '{"students": 3}')],
+)
+def test_show_a_broken_summary(tmp_path, content, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "summary.json").write_text(content)
     assert "summary.json" in complaint(call("show", tmp_path))
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_show_what_is_no_run(tmp_path, words):
+    for place in (tmp_path, tmp_path / "nowhere"):
+        said = complaint(call("show", place, *words))
+        assert f"{place}: no run of driftbound lies there. Name a run folder" in said
+
+
+def test_show_says_how_far_a_run_has_come(world, tiny):
+    """The tiny stages leave no summaries: what is left to say is which of them have finished."""
+    call("run", tiny, "--runs", world.runs, "--only", "collect")
+    result = call("show", world.folder.root)
+    assert result.exit_code == 0, result.output
+    assert "Finished: collect. Not yet: measure, bootstrap" in " ".join(result.stdout.splitlines())
+    said = json.loads(call("show", world.folder.root, "--json").stdout)
+    assert [verb for verb, stage in said["stages"].items() if stage] == ["collect"]
+    assert said["stages"]["collect"]["facts"]["lines"] == 1
+    assert said["measured"] is said["results"] is None
 
 
 @pytest.mark.parametrize("content", [None, b"no image"], ids=["missing", "unreadable"])

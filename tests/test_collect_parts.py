@@ -205,7 +205,9 @@ def test_the_rows_on_a_terminal(desk, monkeypatch):
     assert max(map(len, lines)) <= 80
     last = [line for line in lines if line.startswith("a-teacher")][-1]
     assert "4/4" in last
-    assert re.search(r"[0-9.]+/s 1 refused 1 failed \$0.48", last)  # three answers of 0.16 dollars
+    assert re.search(
+        r"[0-9.]+/s in 0:[0-9]+ 1 refused 1 failed \$0.48", last
+    )  # three answers of 0.16 dollars
 
 
 # ---- shards -----------------------------------------------------------------------------------

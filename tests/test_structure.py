@@ -68,6 +68,7 @@ FLOOR = {
             "measure_command",
             "study",
             "study_command",
+            "telling",
         ),
         4,
     ),

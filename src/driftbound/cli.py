@@ -20,6 +20,7 @@ from driftbound import (
 from driftbound.errors import ConfigError, DriftboundError
 from driftbound.recipe_files import SHIPPED, find_recipe
 from driftbound.store.folder import VERBS
+from driftbound.telling import AsJson, of_run, of_stage, tell
 
 HELP = {
     "collect": "Ask every teacher about every case; nothing that was answered is lost.",
@@ -103,6 +104,7 @@ def run(
     ] = "",
     only: Annotated[str, typer.Option(metavar="STAGE", help="Run just this stage.", show_default=False)] = "",
     force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run a recipe, all seven stages; a finished stage is skipped, a killed one goes on."""
     from driftbound import pipeline
@@ -111,8 +113,8 @@ def run(
     folder = pipeline.run(
         Recipe.read(find_recipe(recipe)), runs, name=name, start=start, only=only, force=force
     )
-    if only in ("", "report"):
-        typer.echo(str(folder.stage("report") / "report.html"))
+    page = folder.stage("report") / "report.html"
+    tell(as_json, of_run(folder), [str(page)] if only in ("", "report") else [])
 
 
 @app.command(rich_help_panel="The whole method")
@@ -122,6 +124,7 @@ def demo(
         bool, typer.Option("--short", help="A few cases and steps, to see that it runs.")
     ] = False,
     force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run the recipe that ships with the package: phantoms, seven teachers, one student."""
     from driftbound import pipeline
@@ -129,24 +132,38 @@ def demo(
 
     recipe = Recipe.read(SHIPPED["short" if short else "demo"])
     folder = pipeline.run(recipe, runs, force=force)
-    looking.show_table(folder.root)
-    typer.echo(f"Report: {folder.stage('report') / 'report.html'}")
-    typer.echo(f"Every case in a browser: driftbound view {folder.root}")
+    if not as_json:
+        looking.show_table(folder.root)
+    tell(
+        as_json,
+        of_run(folder),
+        [
+            f"Report: {folder.stage('report') / 'report.html'}",
+            f"Every case in a browser: driftbound view {folder.root}",
+        ],
+    )
 
 
-def _run_stage(verb: str, recipe: Path, runs: Path, name: str, force: bool) -> None:
+def _run_stage(verb: str, recipe: Path, runs: Path, name: str, force: bool, as_json: bool) -> None:
     from driftbound import pipeline
     from driftbound.config import Recipe
 
     folder = pipeline.run(Recipe.read(find_recipe(recipe)), runs, name=name, only=verb, force=force)
-    typer.echo(str(folder.stage(verb)))
+    value = {"run": folder.root, "stage": verb, **(of_stage(folder, verb) or {})}
+    tell(as_json, value, [str(folder.stage(verb))])
 
 
 def _stage_command(verb: str) -> None:
     """Register the command of one stage: ``run --only`` that stage."""
 
-    def command(recipe: RecipeFile, runs: Runs = Path("runs"), name: Name = "", force: Force = False) -> None:
-        _run_stage(verb, recipe, runs, name, force)
+    def command(
+        recipe: RecipeFile,
+        runs: Runs = Path("runs"),
+        name: Name = "",
+        force: Force = False,
+        as_json: AsJson = False,
+    ) -> None:
+        _run_stage(verb, recipe, runs, name, force, as_json)
 
     app.command(verb, help=HELP[verb], rich_help_panel="One stage")(command)
 
@@ -156,6 +173,7 @@ def _align(
     runs: Runs = Path("runs"),
     name: Name = "",
     force: Force = False,
+    as_json: AsJson = False,
     groups: Annotated[
         Path | None,
         Rows(
@@ -185,7 +203,7 @@ def _align(
     if groups is None:
         if recipe is None or base or out is not None:
             raise ConfigError("align needs a RECIPE, or --groups FILE with --base and --out.")
-        _run_stage("align", recipe, runs, name, force)
+        _run_stage("align", recipe, runs, name, force, as_json)
         return
     if recipe is not None or name or force:
         raise ConfigError("--groups trains without a recipe. Leave out RECIPE, --name and --force.")
@@ -208,7 +226,7 @@ def _align(
         gradient_checkpointing=gradient_checkpointing,
     )
     aligning.align(groups, base, out, settings)
-    typer.echo(str(out))
+    tell(as_json, {"student": out, "groups": groups, "base": base}, [str(out)])
 
 
 for _verb in VERBS:
@@ -241,16 +259,13 @@ for _looking in (looking.show, view_command.view, looking.ask):
 def doctor(
     recipe: RecipeOrNone = None,
     runs: Runs = Path("runs"),
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what this machine and a recipe can do. Loads no model library."""
     from driftbound import doctor as examination
 
     checks = examination.examine(None if recipe is None else find_recipe(recipe), runs)
-    if as_json:
-        typer.echo(examination.as_json(checks))
-    else:
-        looking.stdout(examination.as_table(checks))
+    tell(as_json, examination.as_tables(checks), [examination.as_table(checks)])
     wrong = [check for check in checks if check.ok is False]
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""

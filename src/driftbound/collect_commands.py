@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from driftbound.errors import ConfigError
-from driftbound.looking import stdout
 from driftbound.recipe_files import find_recipe
+from driftbound.telling import AsJson, tell
 
 if TYPE_CHECKING:
     from driftbound.collecting import Ahead
@@ -23,7 +23,6 @@ RecipeFile = Annotated[
         metavar="RECIPE", help="A recipe file, or the name of one that ships.", show_default=False
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Results as JSON.")]
 Files = Annotated[list[Path] | None, _Batch(metavar="FILE", help="Take in the vendor's output file.")]
 
 
@@ -49,13 +48,13 @@ def collect(
     }
     _refuse_together(alone, {"--dry-run": dry_run, "--shard": bool(shard), "--wave": bool(wave)})
     if batch is not None or batch_results or forget_batches:
-        _tell(as_json, *_by_batch(recipe, runs, name, batch, batch_results or []))
+        tell(as_json, *_by_batch(recipe, runs, name, batch, batch_results or []))
     elif dry_run:
         _rehearse(recipe, runs, name, wave, shard, as_json)
     elif wave or shard:
-        _tell(as_json, *_partly(recipe, runs, name, wave, shard))
+        tell(as_json, *_partly(recipe, runs, name, wave, shard))
     else:
-        _tell(as_json, *_wholly(recipe, runs, name, force))
+        tell(as_json, *_wholly(recipe, runs, name, force))
 
 
 def _wholly(recipe: Path, runs: Path, name: str, force: bool) -> tuple[Any, Any]:
@@ -73,7 +72,7 @@ def _rehearse(recipe: Path, runs: Path, name: str, wave: int, shard: str, as_jso
 
     given = Recipe.read(find_recipe(recipe))
     ahead = collecting.look_ahead(given, runs, name, _asking(wave, shard))
-    _tell(as_json, collecting.as_json(ahead), _forecast(ahead))
+    tell(as_json, collecting.as_json(ahead), [_forecast(ahead)])
     collecting.check(given, runs, name, ahead)
 
 
@@ -128,7 +127,7 @@ def merge(
     merged = merging.merge(run, sources)
     lines = [each.line() for each in merged]
     lines.append("now run 'driftbound collect' with the recipe: it asks what is still missing")
-    _tell(as_json, collecting.as_json(merged), lines)
+    tell(as_json, collecting.as_json(merged), lines)
 
 
 def _refuse_together(alone: dict[str, bool], others: dict[str, bool]) -> None:
@@ -137,19 +136,6 @@ def _refuse_together(alone: dict[str, bool], others: dict[str, bool]) -> None:
     given = first + [option for option, there in others.items() if there]
     if first and len(given) > 1:
         raise ConfigError(f"{given[0]} cannot be combined with {given[1]}. Give one of them.")
-
-
-def _tell(as_json: bool, value: Any, shown: Any) -> None:
-    """A result as JSON, as lines or as a table."""
-    if as_json:
-        import json
-
-        typer.echo(json.dumps(value, indent=2, default=str))
-    elif isinstance(shown, list):
-        for line in shown:
-            typer.echo(line)
-    else:
-        stdout(shown)
 
 
 def _answers(facts: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
@@ -59,9 +59,9 @@ def examine(recipe: Path | None, runs: Path) -> list[Check]:
     return checks
 
 
-def as_json(checks: list[Check]) -> str:
-    """The checks as a JSON list of tables with ``name``, ``said``, ``ok`` and ``cure``."""
-    return json.dumps([asdict(check) for check in checks], indent=2)
+def as_tables(checks: list[Check]) -> list[dict[str, Any]]:
+    """The checks as tables with ``name``, ``said``, ``ok`` and ``cure``."""
+    return [asdict(check) for check in checks]
 
 
 def as_table(checks: list[Check]) -> "Table":

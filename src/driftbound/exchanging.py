@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from driftbound.errors import ConfigError
+from driftbound.telling import AsJson, tell
 
 RunFolderArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="Run folder, e.g. runs/demo.", show_default=False)
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
 def export_command(
@@ -39,7 +39,7 @@ def export_command(
     from driftbound.exporting import export
 
     n = export(run, to, out, split=split, images=images)
-    _tell(f"{out}: {n} rows", {"file": str(out), "to": to, "rows": n}, as_json)
+    tell(as_json, {"file": out, "to": to, "rows": n}, [f"{out}: {n} rows"])
 
 
 def import_command(
@@ -77,7 +77,7 @@ def import_command(
 
     columns = columns_of(column)
     new, there = import_answers(run, file, teacher=teacher, stream=stream, columns=columns, format=format)
-    _tell(f"{new} new answers, {there} were there", {"new": new, "there": there}, as_json)
+    tell(as_json, {"new": new, "there": there}, [f"{new} new answers, {there} were there"])
 
 
 def columns_of(pairs: Sequence[str] | None) -> dict[str, str]:
@@ -89,11 +89,3 @@ def columns_of(pairs: Sequence[str] | None) -> dict[str, str]:
             raise ConfigError(f"--column {pair}: is no OURS=THEIRS. Write e.g. --column case_id=sample_id.")
         columns[ours] = theirs
     return columns
-
-
-def _tell(line: str, facts: dict[str, str | int], as_json: bool) -> None:
-    if as_json:
-        import json
-
-        line = json.dumps(facts)
-    typer.echo(line)

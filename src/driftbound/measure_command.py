@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from driftbound.errors import ConfigError
-from driftbound.looking import stdout
 from driftbound.recipe_files import find_recipe
+from driftbound.telling import AsJson, folded, tell
 
 _Plain: Any = partial(typer.Option, show_default=False)
 _File: Any = partial(typer.Option, show_default=False, rich_help_panel="Of a file of answers")
@@ -24,7 +24,7 @@ def measure(
     runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     name: Annotated[str, _Plain(help="Name of the run; else the recipe's.")] = "",
     force: Annotated[bool, _Plain("--force", help="Redo what is finished.")] = False,
-    as_json: Annotated[bool, _Plain("--json", help="The whole summary as JSON.")] = False,
+    as_json: AsJson = False,
     streams: Annotated[
         Path | None,
         _File(metavar="FILE", help="Answers: JSONL, Parquet or CSV with case_id, teacher, text."),
@@ -87,15 +87,7 @@ def _of_run(recipe: Path, runs: Path, name: str, force: bool) -> Path:
 def _tell(folder: Path, as_json: bool) -> None:
     import json
 
-    text = (folder / "summary.json").read_text(encoding="utf-8")
-    if as_json:
-        typer.echo(text, nl=False)
-        return
     from driftbound.report.measured_terminal import headline_sentences, measured_tables
 
-    summary = json.loads(text)
-    for table in measured_tables(summary):
-        stdout(table)
-    for sentence in headline_sentences(summary):
-        typer.echo(sentence)
-    typer.echo(str(folder))
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    tell(as_json, summary, [*measured_tables(summary), *folded(headline_sentences(summary)), str(folder)])

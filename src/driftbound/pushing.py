@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from driftbound.recipe_files import find_recipe
+from driftbound.telling import AsJson, tell
 
 
 def push(
@@ -31,10 +32,12 @@ def push(
     public: Annotated[
         bool, typer.Option("--public", help="For everybody; else the repository is private.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Upload to a model hub, with the token in HF_TOKEN."""
     from driftbound import uploading
     from driftbound.config import Recipe
 
     given = None if recipe is None else Recipe.read(find_recipe(recipe))
-    typer.echo(uploading.push(what, repo, given, public=public))
+    address = uploading.push(what, repo, given, public=public)
+    tell(as_json, {"pushed": what, "address": address}, [address])

@@ -1,14 +1,18 @@
 """The commands study and sweep: arms side by side, and a grid of settings on one run."""
 
+import json
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from textwrap import fill
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from driftbound.looking import stdout
 from driftbound.recipe_files import STUDIES, find_recipe
+from driftbound.telling import AsJson, folded, tell
+
+if TYPE_CHECKING:
+    from driftbound.study.run import Plan
 
 _Plain: Any = partial(typer.Option, show_default=False)
 _JOBS = typer.Option("--jobs", min=0, help="Processes side by side; else the study's.", show_default=False)
@@ -32,9 +36,9 @@ def study(
     page: Annotated[
         Path | None, _Plain(metavar="FILE", help="Write the page from the results there are; run nothing.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare arms, recipes that differ in one thing, over seeds and settings."""
-    from driftbound.study.estimate import summary, table
     from driftbound.study.run import plan_study, run_study
 
     path = find_recipe(file, STUDIES, "study")
@@ -43,17 +47,21 @@ def study(
         _refuse_with_page(
             only=only, arms=arms, seeds=seeds, jobs=jobs, dry_run=dry_run, keep=keep, runs=elsewhere
         )
-        _write_page(path, out, page)
+        from driftbound.study.writing import write_study
+
+        written = write_study(path, out, page)
+        tell(as_json, {"written": written}, map(str, written))
         return
     plan, results, place = plan_study(
         path, out, runs, processes=jobs, choice=_choice(path, only, arms, seeds)
     )
-    stdout(table(plan.estimate))
-    for line in (*summary(plan.estimate, plan.processes), *plan.waiting):
-        typer.echo(fill(line, 80, break_long_words=False, break_on_hyphens=False))
+    if not as_json:  # before hours of work, not behind them
+        _forecast(plan)
     if not dry_run:
         run_study(plan, results, place, keep=keep)
-        typer.echo(str(results))
+    if not dry_run and as_json:  # what is left now
+        plan = plan_study(path, out, runs, processes=jobs, choice=_choice(path, only, arms, seeds))[0]
+    tell(as_json, _left(plan, results), [] if dry_run else [str(results)])
 
 
 def sweep(
@@ -68,14 +76,15 @@ def sweep(
     runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     name: Annotated[str, _Plain(help="Name of the run; else the recipe's.")] = "",
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes side by side.")] = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Try out settings of bootstrap, synthesize or align on one run, without any truth."""
     from driftbound.study.trials import sweep as try_out
     from driftbound.study.trials import table_of
 
     found = try_out(find_recipe(recipe), runs, keys, name=name, processes=jobs)
-    stdout(table_of(found))
-    typer.echo(str(found))
+    value = {"file": found, **json.loads(found.read_text(encoding="utf-8"))} if as_json else None
+    tell(as_json, value, [table_of(found), str(found)])
 
 
 def _refuse_with_page(**given: Any) -> None:
@@ -89,11 +98,27 @@ def _refuse_with_page(**given: Any) -> None:
         )
 
 
-def _write_page(path: Path, out: Path | None, page: Path) -> None:
-    from driftbound.study.writing import write_study
+def _forecast(plan: "Plan") -> None:
+    """How long what is left will take, for a person."""
+    from driftbound.study.estimate import summary, table
 
-    for written in write_study(path, out, page):
-        typer.echo(str(written))
+    lines = (*summary(plan.estimate, plan.processes), *plan.waiting)
+    tell(False, None, [table(plan.estimate), *folded(lines)])
+
+
+def _left(plan: "Plan", results: Path) -> dict[str, Any]:
+    """What is left of a study, for machines; seconds of one job and of all that is left."""
+    found = plan.estimate
+    return {
+        "results": results,
+        "processes": plan.processes,
+        "jobs": sum(line.jobs for line in found.lines),
+        "done": sum(line.done for line in found.lines),
+        "base_runs_left": found.bases,
+        "seconds_left": found.seconds,
+        "waiting": plan.waiting,
+        "parts": [asdict(line) for line in found.lines],
+    }
 
 
 def _choice(path: Path, only: str, arms: str, seeds: str) -> Any:

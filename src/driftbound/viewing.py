@@ -15,13 +15,18 @@ from driftbound.protocols import Domain
 from driftbound.store.folder import RunFolder
 from driftbound.store.manifest import Manifest
 from driftbound.store.plan import made_of
+from driftbound.telling import tell
 from driftbound.viewer.guard import hosts_of, is_local
 from driftbound.viewer.opened import Opened
 from driftbound.viewer.web import Site, serve
 
 
-def view(run: Path, *, beside: Path | None, host: str, port: int, browser: bool) -> None:
+def view(
+    run: Path, *, beside: Path | None, host: str, port: int, browser: bool, as_json: bool = False
+) -> None:
     """Serve a run until interrupted, at ``http://host:port/``.
+
+    With ``as_json`` the address stands on standard output as soon as requests are taken.
 
     Raises ``StoreError`` for a folder that is no run, ``ConfigError`` for an address that is taken or not
     this machine's, and for credentialed cases at an address that others can reach.
@@ -51,6 +56,7 @@ def view(run: Path, *, beside: Path | None, host: str, port: int, browser: bool)
     def started() -> None:
         threading.Thread(target=prepare, name="prepare", daemon=True).start()
         say(f"{url} shows {run}; Ctrl-C ends it")
+        tell(as_json, {"url": url, "run": run, "beside": beside}, ())
         if browser and sys.stderr.isatty():
             webbrowser.open(url)
 

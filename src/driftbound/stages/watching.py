@@ -1,9 +1,8 @@
-"""Watching: what is shown while teachers are asked; per teacher done, refused, rate, cost and time left."""
+"""Watching: what is shown while teachers are asked; per teacher done, speed, time left, refused and cost."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Self
 
 from driftbound.progress import AdvanceRow, rows
@@ -17,7 +16,6 @@ from driftbound.teachers.metering import Account
 class _Seen:
     """One teacher's answers in this session."""
 
-    answers: int = 0
     refused: int = 0
     failed: int = 0
 
@@ -28,7 +26,6 @@ class Watch:
 
     advance: AdvanceRow
     seen: dict[str, _Seen]
-    began: float = field(default_factory=time.monotonic)
 
     @classmethod
     @contextmanager
@@ -44,18 +41,12 @@ class Watch:
         for name in sorted({answer.teacher for answer in answers}):
             mine = [answer for answer in answers if answer.teacher == name]
             seen = self.seen[name]
-            seen.answers += len(mine)
             seen.refused += sum(answer.status is Status.REFUSED for answer in mine)
             seen.failed += sum(answer.status is Status.FAILED for answer in mine)
             self.advance(name, len(mine), self._note(seen, accounts.get(name)))
 
     def _note(self, seen: _Seen, account: Account | None) -> str:
-        rate = seen.answers / max(1e-9, time.monotonic() - self.began)
-        note = f"{rate:.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
-        if seen.refused:
-            note += f" {seen.refused} refused"
-        if seen.failed:
-            note += f" {seen.failed} failed"
-        if account is not None and account.money:
-            note += f" ${account.money:.2f}"
-        return note
+        notes = [f"{seen.refused} refused"] if seen.refused else []
+        notes += [f"{seen.failed} failed"] if seen.failed else []
+        notes += [f"${account.money:.2f}"] if account is not None and account.money else []
+        return " ".join(notes)
