@@ -172,9 +172,13 @@ def test_a_log_tells_of_all_rows_in_one_line(clock, capsys):
     assert capsys.readouterr().err == "collect: a 4/4 2.0/s in 0:01 1 refused, b 0/4\n"
 
 
-def test_items_are_counted_as_they_pass(capsys):
+def test_items_are_counted_as_they_pass(clock, capsys):
+    """Three of 40 s each: told at 80 s, the first time that a minute is over, and at the end."""
     assert list(counted("reading", iter("abc"))) == ["a", "b", "c"]
-    assert capsys.readouterr().err.startswith("reading: 3 ")
+    assert capsys.readouterr().err == ""  # at once: nothing to say
+    for _ in counted("reading", iter("abc")):
+        clock.now += 40
+    assert capsys.readouterr().err.splitlines() == ["reading: 2 40 s each", "reading: 3 40 s each"]
 
 
 def test_of_several_processes_the_first_alone_speaks(monkeypatch, capsys):

@@ -405,7 +405,7 @@ def test_a_table_that_breaks_meanwhile_is_one_line_and_no_traceback(client, open
         rows=lambda case_id: (_ for _ in ()).throw(StoreError("slots: broken. Do."))
     )
     answer = again.get("/case?id=c1")
-    assert answer.status_code == 500
+    assert answer.status_code == 503
     assert "slots: broken. Do." in answer.text
     assert "Traceback" not in answer.text
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from driftbound.errors import ConfigError, StoreError
 from driftbound.exporting_dataset import export_dataset
-from driftbound.progress import say
+from driftbound.progress import counted, say
 from driftbound.records import SPLITS, Case, Trajectory
 from driftbound.store.exchange import write_beside, write_trajectories
 from driftbound.store.exchange_groups import Asked, group_rows, sft_row, trl_schema, why_no_sft_row
@@ -63,9 +63,10 @@ def export(run: Path, to: str, out: Path, *, split: str = "", images: bool = Fal
 
     with Streams.open_readonly(folder.streams) as streams:
         if to not in FOR_TRAINERS:
-            return write_trajectories(out, _answers(streams, cases, split), seal)
+            answers = counted("export: answers", _answers(streams, cases, split))
+            return write_trajectories(out, answers, seal)
         chosen = {case_id: case for case_id, case in cases.items() if case.split == (split or SPLITS[0])}
-        rows = _rows(run, to, streams, chosen, left_out)
+        rows = counted("export: rows", _rows(run, to, streams, chosen, left_out))
         if out.suffix == ".parquet":
             n = write_table(out, rows, trl_schema(pictured=_pictured(chosen)), seal)
         else:

@@ -12,7 +12,7 @@ from driftbound.domains.registry import load_domain
 from driftbound.errors import ConfigError, StoreError
 from driftbound.exporting import manifest_of
 from driftbound.pipeline import locked
-from driftbound.progress import say
+from driftbound.progress import counted, say
 from driftbound.protocols import Domain
 from driftbound.records import Status, Trajectory
 from driftbound.stages.recordings import read_recording, sensitivity_of_file
@@ -79,7 +79,7 @@ def import_answers(
                 found = _of_teacher(domain, folder, answers, teacher, wanted, left_out)
             else:
                 found = read_trajectories(file)
-            new, there = streams.add(noted(found))
+            new, there = streams.add(noted(counted("import: answers", found)))
         finally:
             streams.seal()
         if new:

@@ -8,6 +8,7 @@ from driftbound import pipeline
 from driftbound.collecting import reopen
 from driftbound.endpoints.gate import append_log
 from driftbound.errors import StoreError
+from driftbound.progress import counted
 from driftbound.store import attempts
 from driftbound.store.exchange import imported_sensitivity, note_import, sensitivity_beside, strictest
 from driftbound.store.folder import RunFolder
@@ -78,7 +79,7 @@ def _take_in(folder: RunFolder, streams: Streams, source: Path) -> Merged:
         here, there = imported_sensitivity(streams.path.parent), sensitivity_beside(path)
         if strictest([here, there]) != here:  # noted before anything is taken, so that it is never lost
             note_import(streams.path.parent, {"file": str(path), "sensitivity": there})
-        new, before = streams.add(other.each())
+        new, before = streams.add(counted(f"merge: answers of {source}", other.each()))
         attempts.copy(streams, other)
     there_is = log is not None and log.exists()
     if log is not None and there_is:

@@ -104,14 +104,14 @@ def figures(pace: Pace) -> str:
 
 
 @contextmanager
-def bar(title: str, total: int, *, moving: bool = True) -> Iterator[Advance]:
+def bar(title: str, total: int, *, moving: bool = True, brief: bool = False) -> Iterator[Advance]:
     """A progress bar of ``total`` units (0: nobody knows how many) with speed and time left, in one line.
 
     Where the output is no terminal, or the bar is not to be ``moving``, a line every ``LOG_EVERY_S`` and one
-    at the end. What is written to ``sys.stdout`` meanwhile stands above the bar on a terminal, and goes its
-    own way in a pipe.
+    at the end, of what is ``brief`` only if there was one before. What is written to ``sys.stdout`` meanwhile
+    stands above the bar on a terminal, and goes its own way in a pipe.
     """
-    with _shown({title: Pace(total)}, title, moving=moving) as moved:
+    with _shown({title: Pace(total)}, title, moving=moving, brief=brief) as moved:
         yield lambda n=1, note="": moved(title, n, note)
 
 
@@ -122,20 +122,20 @@ def rows(title: str, totals: Mapping[str, int], done: Mapping[str, int]) -> Iter
     Where the output is no terminal, a line with all of them every ``LOG_EVERY_S`` and at the end.
     """
     paces = {name: Pace(total, done[name]) for name, total in totals.items()}
-    with _shown(paces, title, moving=True) as moved:
+    with _shown(paces, title, moving=True, brief=False) as moved:
         yield moved
 
 
 def counted(title: str, items: Iterable[Item], total: int = 0) -> Iterator[Item]:
-    """The items, with a bar that counts them as they pass."""
-    with bar(title, total) as advance:
+    """The items, with a bar that counts them as they pass; a log hears of them if it takes long."""
+    with bar(title, total, brief=True) as advance:
         for item in items:
             yield item
             advance()
 
 
 @contextmanager
-def _shown(paces: Mapping[str, Pace], title: str, *, moving: bool) -> Iterator[AdvanceRow]:
+def _shown(paces: Mapping[str, Pace], title: str, *, moving: bool, brief: bool) -> Iterator[AdvanceRow]:
     if not _speaks():
         yield lambda row, n, note: None
         return
@@ -143,12 +143,12 @@ def _shown(paces: Mapping[str, Pace], title: str, *, moving: bool) -> Iterator[A
 
     console = Console(stderr=True)
     moving = moving and console.is_terminal and not console.is_dumb_terminal
-    with (_moving if moving else _logged)(console, paces, title) as moved:
+    with _moving(console, paces) if moving else _logged(console, paces, title, brief) as moved:
         yield moved
 
 
 @contextmanager
-def _moving(console: Any, paces: Mapping[str, Pace], title: str) -> Iterator[AdvanceRow]:
+def _moving(console: Any, paces: Mapping[str, Pace]) -> Iterator[AdvanceRow]:
     """On a terminal: every row is one line of it, however narrow it is."""
     from rich.progress import Progress, ProgressColumn, Task
     from rich.table import Column
@@ -193,7 +193,7 @@ def line(name: str, width: int, pace: Pace, note: str, columns: int) -> "Text":
 
 
 @contextmanager
-def _logged(console: Any, paces: Mapping[str, Pace], title: str) -> Iterator[AdvanceRow]:
+def _logged(console: Any, paces: Mapping[str, Pace], title: str, brief: bool) -> Iterator[AdvanceRow]:
     """Where nothing can move: a line now and then, and the last one at the end or where it was broken off."""
     alone = list(paces) == [title]
     notes = dict.fromkeys(paces, "")
@@ -221,7 +221,8 @@ def _logged(console: Any, paces: Mapping[str, Pace], title: str) -> Iterator[Adv
     try:
         yield moved
     finally:
-        tell()
+        if last or not brief:
+            tell()
 
 
 def say(text: str) -> None:

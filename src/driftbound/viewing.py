@@ -5,11 +5,12 @@ import socket
 import sys
 import threading
 import webbrowser
+from contextlib import suppress
 from pathlib import Path
 
 from driftbound.config import DomainConfig
 from driftbound.domains.registry import load_domain
-from driftbound.errors import CaseError, ConfigError, StoreError
+from driftbound.errors import CaseError, ConfigError, StoreError, boundary
 from driftbound.progress import say
 from driftbound.protocols import Domain
 from driftbound.store.folder import RunFolder
@@ -17,7 +18,7 @@ from driftbound.store.manifest import Manifest
 from driftbound.store.plan import made_of
 from driftbound.telling import tell
 from driftbound.viewer.guard import hosts_of, is_local
-from driftbound.viewer.opened import Opened
+from driftbound.viewer.opened import OTHER, Opened
 from driftbound.viewer.web import Site, serve
 
 
@@ -60,7 +61,8 @@ def view(
         if browser and sys.stderr.isatty():
             webbrowser.open(url)
 
-    serve(site, host, port, started)
+    with suppress(KeyboardInterrupt):  # that is how it ends
+        serve(site, host, port, started)
 
 
 def open_run(root: Path) -> tuple[Opened, Domain]:
@@ -73,7 +75,9 @@ def open_run(root: Path) -> tuple[Opened, Domain]:
     if not isinstance(given, dict):
         raise StoreError(f"{root}: does not say which field it is of. Finish 'driftbound collect' first.")
     manifest = Manifest.read(folder.root)
-    domain = load_domain(DomainConfig(**given), manifest.seed if manifest is not None else 0)
+    with boundary(StoreError, f"{root}: the field that it is of", then=OTHER):
+        config = DomainConfig(**given)
+    domain = load_domain(config, manifest.seed if manifest is not None else 0)
     try:
         return Opened(root, tuple(domain.headline)), domain
     except CaseError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from driftbound.errors import StoreError
+from driftbound.progress import counted
 from driftbound.records import Claim, Trajectory
 from driftbound.store.exchange import is_ours, read_trajectories, sensitivity_beside
 from driftbound.store.foreign import as_word
@@ -69,7 +70,7 @@ def read_stream_file(path: Path, columns: Mapping[str, str] | None = None) -> St
         return _of_export(path)
     place = places(path, names, columns or {})
     found, steps = _Kept(path), Steps(path)
-    for where, row in read_rows(path, columns_needed(names, place)):
+    for where, row in counted(f"reading {path.name}", read_rows(path, columns_needed(names, place))):
         values, at = values_of(row, place), f"{path}, {where}"
         if "step" in place:
             steps.add(values, where)

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from driftbound.errors import StoreError, boundary
 from driftbound.protocols import Domain
 from driftbound.records import Case, Trajectory
 from driftbound.report.cases import Answer, Exhibit, exhibit
@@ -13,7 +13,7 @@ from driftbound.report.choice import CaseRecord, Chosen, Prediction
 from driftbound.report.spans import Piece, Slot
 from driftbound.store.schema import COLUMNS
 from driftbound.store.streams import CURRENT, trajectory_of
-from driftbound.viewer.opened import Opened
+from driftbound.viewer.opened import OTHER, Opened
 
 _ANSWERS = (
     f"SELECT {', '.join(f't.{name}' for name in COLUMNS)} FROM {CURRENT} "
@@ -64,6 +64,12 @@ class CasePage:
 def record_of(run: Opened, case_id: str) -> CaseRecord:
     """What the stages have left of a case. Raises ``KeyError`` for an unknown one."""
     case = run.cases[run.place[case_id]]
+    with boundary(StoreError, f"{case_id}: what the stages have left of it cannot be shown", then=OTHER):
+        return _record(run, case)
+
+
+def _record(run: Opened, case: Case) -> CaseRecord:
+    case_id = case.case_id
     answers = _answers(run, case_id)
     slots = {
         (row["finding"], row["attribute"]): Slot(
@@ -92,6 +98,12 @@ def record_of(run: Opened, case_id: str) -> CaseRecord:
 def case_page(run: Opened, domain: Domain, case_id: str) -> CasePage:
     """The page of a case. Raises ``KeyError`` for an unknown one, ``StoreError`` for what cannot be read."""
     record = record_of(run, case_id)
+    with boundary(StoreError, f"{case_id}: what the stages have left of it cannot be shown", then=OTHER):
+        return _page(run, domain, record)
+
+
+def _page(run: Opened, domain: Domain, record: CaseRecord) -> CasePage:
+    case_id = record.case.case_id
     shown = exhibit(0, Chosen(record=record, reason="", why=""), domain, (), run.teachers)
     group = _group(run, case_id) or {}
     negatives = {negative["teacher"]: negative for negative in group.get("negatives", ())}
@@ -145,8 +157,7 @@ def _text(answer: Answer, constraint: Mapping[str, Any] | None) -> Text:
 
 
 def _answers(run: Opened, case_id: str) -> dict[str, Trajectory]:
-    with closing(run.connect()) as db:
-        found = [trajectory_of(row) for row in db.execute(_ANSWERS, (case_id,))]
+    found = [trajectory_of(row) for row in run.answers(_ANSWERS, (case_id,))]
     return {each.teacher: each for each in found}
 
 

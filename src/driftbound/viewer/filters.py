@@ -47,6 +47,24 @@ class Filters:
         """Of a query string; other keys are left alone."""
         return cls(**{each.name: query.get(each.name, "").strip()[:200] for each in fields(cls)})
 
+    def ignored(self, run: Opened) -> tuple[str, ...]:
+        """Values that mean nothing in this run, and were left out."""
+        known = {
+            "split": run.splits,
+            "finding": run.headline,
+            "stand": STANDS,
+            "teacher": run.teachers,
+            "status": STATUSES,
+            "consensus": tuple(CONSENSUS),
+            "student": tuple(run.right),
+            "outcome": OUTCOMES,
+            "mark": MARKED,
+            "sort": tuple(SORTS),
+        }
+        given = {name: getattr(self, name) for name in known}
+        strange = [f"{name} {value!r}" for name, value in given.items() if value and value not in known[name]]
+        return (*strange, *([f"support {self.most!r}"] if self.most and number(self.most) is None else []))
+
     def query(self, **more: str | int) -> str:
         """As a query string, what is empty left out."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}

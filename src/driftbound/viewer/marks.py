@@ -1,11 +1,13 @@
 """Marks: what a person thinks of a case, kept beside the run, one line for every change of mind."""
 
+import fcntl
 import json
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from driftbound.errors import StoreError
 from driftbound.store.manifest import one_line
@@ -34,15 +36,15 @@ class Marks:
     def __init__(self, root: Path) -> None:
         self.path = root / FILE
         self._lock = threading.Lock()
-        self._last = _read(self.path)
+        self._at, self._last = _stamp(self.path), _read(self.path)
 
     def of(self, case_id: str) -> Mark:
         """The mark of a case, empty where it has none."""
-        return self._last.get(case_id, Mark(case_id))
+        return self._now().get(case_id, Mark(case_id))
 
     def all(self) -> Mapping[str, Mark]:
         """Marks that say something, by case, in the order of first marking."""
-        return {name: mark for name, mark in self._last.items() if mark.verdict or mark.note}
+        return {name: mark for name, mark in self._now().items() if mark.verdict or mark.note}
 
     def put(self, case_id: str, verdict: str, note: str) -> Mark:
         """Keep a mark; an empty one takes the case's back. Raises ``ValueError`` for a foreign verdict."""
@@ -52,14 +54,40 @@ class Marks:
         line = json.dumps(asdict(mark), ensure_ascii=False) + "\n"
         with self._lock:
             try:
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(line)
+                with self.path.open("a+b") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX)  # another viewer of the run may be writing
+                    _drop_half_line(file)
+                    file.write(line.encode())
             except OSError as error:
                 raise StoreError(
                     f"{self.path}: cannot be written ({one_line(error)}). Check space and permissions."
                 ) from error
-            self._last[case_id] = mark
         return mark
+
+    def _now(self) -> dict[str, Mark]:
+        """What the file says now: another viewer of the run may have written to it."""
+        with self._lock:
+            at = _stamp(self.path)
+            if at != self._at:
+                self._at, self._last = at, _read(self.path)
+            return self._last
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_size, found.st_mtime_ns)
+
+
+def _drop_half_line(file: BinaryIO) -> None:
+    """Take away what a process was writing when it was killed: that mark was never confirmed."""
+    file.seek(0)
+    written = file.read()
+    whole = written.rfind(b"\n") + 1
+    if whole < len(written):
+        file.truncate(whole)
 
 
 def _read(path: Path) -> dict[str, Mark]:
@@ -67,9 +95,8 @@ def _read(path: Path) -> dict[str, Mark]:
     if not path.is_file():
         return found
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), start=1):
-            if not line.endswith("\n"):
-                break  # a process was killed while it wrote: that mark was never confirmed
+        *whole, _ = path.read_bytes().split(b"\n")  # behind the last line: what was being written at a kill
+        for number, line in enumerate(whole, start=1):
             try:
                 given = json.loads(line)
                 found[given["case_id"]] = Mark(**given)
@@ -77,7 +104,7 @@ def _read(path: Path) -> dict[str, Mark]:
                 raise StoreError(
                     f"{path}, line {number}: no mark ({one_line(error)}). Correct the line or take it out."
                 ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise StoreError(
             f"{path}: cannot be read ({one_line(error)}). Restore it or move it away."
         ) from error

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from driftbound.errors import StoreError
+from driftbound.errors import StoreError, boundary
 from driftbound.records import Case, ClaimStatus, Status
 from driftbound.store.folder import VERBS, RunFolder
 from driftbound.store.manifest import NAME as MANIFEST
@@ -30,6 +31,7 @@ STATUSES = tuple(str(each) for each in Status)
 STUDENTS = ("base", "bootstrapped", "aligned")
 ACCEPTED, REJECTED, NO_CONSENSUS = 1, 0, -1
 _STATUS_SQL = f"SELECT t.case_id, t.teacher, t.status FROM {CURRENT} WHERE t.wave = 0 AND t.sample = 0"
+OTHER = "Another version may have made it: run the stage again, or view it with that version."
 Whole = NDArray[np.int8]
 
 
@@ -67,6 +69,10 @@ class Opened:
         self.rejected = opened(stage("synthesize") / "rejected.parquet")
         self.support = opened(stage("synthesize") / "support.parquet")
         self.predictions = opened(stage("evaluate") / "predictions.parquet")
+        read = [self.folder.cases, self.folder.streams, self.folder.slots, self.folder.groups]
+        read += [stage("measure") / "cases.parquet", stage("evaluate") / "predictions.parquet"]
+        read += [stage("synthesize") / name for name in ("rejected.parquet", "support.parquet")]
+        self._seen = {path.relative_to(root).as_posix(): _stamp(path) for path in read}
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -131,10 +137,11 @@ class Opened:
         said = table.column("correct").to_pylist()
         whole = np.full((len(names), len(self), len(self.headline)), -1, dtype=np.int8)
         for at in np.flatnonzero((case >= 0) & (row >= 0)):
-            judged: dict[str, bool] = json.loads(said[at] or "{}")
-            for f, finding in enumerate(self.headline):
-                if finding in judged:
-                    whole[row[at], case[at], f] = judged[finding]
+            with boundary(StoreError, f"{self.predictions.path}, row {at}", then=OTHER):
+                judged: dict[str, bool] = json.loads(said[at] or "{}")
+                for f, finding in enumerate(self.headline):
+                    if finding in judged:
+                        whole[row[at], case[at], f] = bool(judged[finding])
         return {name: Right(whole[k]) for k, name in enumerate(names.values()) if (whole[k] >= 0).any()}
 
     @cached_property
@@ -143,8 +150,8 @@ class Opened:
         found = np.full((len(self), len(self.teachers)), -1, dtype=np.int8)
         column = {name: t for t, name in enumerate(self.teachers)}
         number = {name: s for s, name in enumerate(STATUSES)}
-        with self._lock, closing(self.connect()) as db:
-            for case_id, teacher, status in db.execute(_STATUS_SQL):
+        with self._lock:
+            for case_id, teacher, status in self.answers(_STATUS_SQL):
                 n, t = self.place.get(case_id), column.get(teacher)
                 if n is not None and t is not None:
                     found[n, t] = number.get(status, -1)
@@ -158,21 +165,40 @@ class Opened:
             if table is not None:
                 table.ids()
 
+    def changed(self) -> tuple[str, ...]:
+        """Files that have been written, made or removed since the run was opened, relative to it."""
+        return tuple(name for name, was in self._seen.items() if _stamp(self.root / name) != was)
+
+    def answers(self, sql: str, values: tuple[str, ...] = ()) -> Iterator[Any]:
+        """Rows of the teachers' answers. Raises ``StoreError`` where they cannot be read."""
+        try:
+            with closing(self.connect()) as db:
+                yield from db.execute(sql, values)
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+
     def connect(self) -> sqlite3.Connection:
         """The answers, to be read alone; an empty database where there are none yet."""
         path = self.folder.streams
         try:
             if not path.is_file():
                 return _nothing()
-            db = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=10)
-            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'trajectories'").fetchone():
-                db.close()
-                return _nothing()
+            place = f"file:{quote(str(path.absolute()))}?mode=ro"
+            try:
+                return _opened_at(place)
+            except sqlite3.OperationalError:
+                # Unfinished, in a folder that cannot be written: no log lies beside it, nor can one.
+                if path.with_name(f"{path.name}-wal").exists():
+                    raise
+                return _opened_at(f"{place}&immutable=1")
         except sqlite3.Error as error:
-            raise StoreError(
-                f"{path}: cannot be read ({one_line(error)}). Restore it, or run 'driftbound collect' again."
-            ) from error
-        return db
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"{self.folder.streams}: cannot be read ({one_line(error)}). "
+            "Restore it, or run 'driftbound collect' again."
+        )
 
     def finished(self) -> dict[str, bool]:
         """Stage -> whether it has come to its end."""
@@ -183,9 +209,33 @@ class Opened:
         if table is not None:
             columns = table.columns("case_id", name)
             case = codes(columns.column("case_id"), self.place)
-            values = columns.column(name).cast("float64").to_numpy()
+            with boundary(StoreError, f"{table.path}: column {name!r}", then=OTHER):
+                values = columns.column(name).cast("float64").to_numpy()
             found[case[case >= 0]] = values[case >= 0]
         return found
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """Which file lies there, its size and time; zeros where none does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _opened_at(place: str) -> sqlite3.Connection:
+    """A database to read; an empty one where there are no answers in it yet."""
+    db = sqlite3.connect(place, uri=True, timeout=10)
+    try:
+        there = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'trajectories'").fetchone()
+    except sqlite3.Error:
+        db.close()
+        raise
+    if there:
+        return db
+    db.close()
+    return _nothing()
 
 
 def _nothing() -> sqlite3.Connection:
@@ -201,6 +251,6 @@ def _teachers(folder: RunFolder) -> tuple[str, ...]:
     """In the order of the recipe that was run."""
     for verb in ("collect", "measure"):
         if folder.stage(verb).is_dir() and (made := made_of(folder.stage(verb))) is not None:
-            given: list[dict[str, Any]] = made.plan.config.get("teachers", [])
-            return tuple(str(each["name"]) for each in given)
+            with boundary(StoreError, f"{folder.stage(verb)}: the teachers it names", then=OTHER):
+                return tuple(str(each["name"]) for each in made.plan.config.get("teachers", []))
     return ()

@@ -5,19 +5,23 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
-from driftbound.progress import say
+from driftbound.errors import StoreError
+from driftbound.progress import Pace, bar, say
+from driftbound.store.manifest import one_line
 from driftbound.store.streams import CURRENT
 from driftbound.viewer.opened import Opened
 
 FOLDER = ".view"
 """In the run's folder; it may be removed at any time."""
+VERSION = 2
+"""Of what an index looks like; one of another version is made anew."""
 BUDGET_S = 0.1
 """So long texts are read one by one while there is no index yet."""
 _AT_ONCE = 2000
@@ -30,24 +34,26 @@ class Search:
 
     def __init__(self, run: Opened) -> None:
         self._run = run
-        self._path = run.root / FOLDER / f"words-{_identity(run)}.sqlite"
+        self._path = run.root / FOLDER / f"words-{VERSION}-{_identity(run)}.sqlite"
         self.failed = ""
         """Why there will be no index; empty while there may be one."""
-        self._done = 0
+        self._total = max(len(run) * max(len(run.teachers), 1), 1)
+        self._pace = Pace(self._total)
 
     @property
     def ready(self) -> bool:
         """Whether the index is there."""
-        return self._path.is_file()
+        return not self.failed and self._path.is_file()
 
     @property
     def progress(self) -> float:
         """Share of the cases that the index holds so far."""
-        return (
-            1.0
-            if self.ready
-            else min(self._done / max(len(self._run) * max(len(self._run.teachers), 1), 1), 1)
-        )
+        return 1.0 if self.ready else min(self._pace.done / self._total, 1.0)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the index is there; ``None``: nobody knows yet."""
+        return self._pace.left_s()
 
     def make(self) -> None:
         """Make the index; what goes wrong is kept in ``failed``, and searching goes on without."""
@@ -61,23 +67,18 @@ class Search:
                 db.execute("PRAGMA cache_size = -20000")  # 20 MB
                 db.execute("CREATE VIRTUAL TABLE words USING fts5(text, content='', detail=none)")
                 db.execute("CREATE TABLE place (rowid INTEGER PRIMARY KEY, n INTEGER NOT NULL)")
-                for start, rows in enumerate(self._batches()):
-                    first = start * _AT_ONCE
-                    db.executemany(
-                        "INSERT INTO words (rowid, text) VALUES (?, ?)",
-                        [(first + k, text) for k, (_, text) in enumerate(rows)],
-                    )
-                    db.executemany(
-                        "INSERT INTO place VALUES (?, ?)", [(first + k, n) for k, (n, _) in enumerate(rows)]
-                    )
-                    self._done += len(rows)
+                with bar("view: index of words", self._total, moving=False, brief=True) as advance:
+                    for start, rows in enumerate(self._batches()):
+                        _put(db, start * _AT_ONCE, rows)
+                        self._pace.add(len(rows))
+                        advance(len(rows))
                 db.commit()
             partial.replace(self._path)
             for old in self._path.parent.glob("words-*"):
                 if old != self._path:
                     old.unlink(missing_ok=True)
-        except (OSError, sqlite3.Error) as error:
-            self.failed = f"no index of words can be made in {self._path.parent} ({error})"
+        except (OSError, sqlite3.Error, StoreError) as error:
+            self.failed = f"no index of words can be made in {self._path.parent} ({one_line(error)})"
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
             say(f"view: {self.failed}; searching reads the texts instead")
@@ -90,7 +91,15 @@ class Search:
         asked = _WORD.findall(words.casefold())
         if not asked:
             return np.ones(len(self._run), dtype=bool), True
-        return (self._indexed(asked), True) if self.ready else self._read(asked)
+        if self.ready:
+            try:
+                return self._indexed(asked), True
+            except (sqlite3.Error, IndexError) as error:
+                self.failed = f"the index of words {self._path} cannot be used ({one_line(error)})"
+                say(f"view: {self.failed}; searching reads the texts instead, the next start makes it anew")
+                with suppress(OSError):
+                    self._path.unlink(missing_ok=True)
+        return self._read(asked)
 
     def _indexed(self, asked: list[str]) -> NDArray[np.bool_]:
         found = np.zeros(len(self._run), dtype=bool)
@@ -129,11 +138,18 @@ class Search:
             yield waiting
 
     def _texts(self) -> Iterator[tuple[str, str]]:
-        with closing(self._run.connect()) as db:
-            yield from db.execute(_TEXTS)
+        yield from self._run.answers(_TEXTS)
         if self._run.groups is not None:
             for table in self._run.groups.parts("case_id", "consensus"):
                 yield from zip(*(table.column(k).to_pylist() for k in range(2)), strict=True)
+
+
+def _put(db: sqlite3.Connection, first: int, rows: Sequence[tuple[int, str]]) -> None:
+    db.executemany(
+        "INSERT INTO words (rowid, text) VALUES (?, ?)",
+        [(first + k, text) for k, (_, text) in enumerate(rows)],
+    )
+    db.executemany("INSERT INTO place VALUES (?, ?)", [(first + k, n) for k, (n, _) in enumerate(rows)])
 
 
 def _identity(run: Opened) -> str:

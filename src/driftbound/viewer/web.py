@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from driftbound.errors import DriftboundError
 from driftbound.protocols import Domain
 from driftbound.viewer.case_page import case_page, record_of
+from driftbound.viewer.films import film_of
 from driftbound.viewer.filters import CONSENSUS, MARKED, PAGE, SORTS, Filters, chosen
 from driftbound.viewer.guard import REPORT_POLICY, Guard, Token, same_site
 from driftbound.viewer.listing import compare, rows_of
@@ -27,7 +28,6 @@ from driftbound.viewer.marks import Marks
 from driftbound.viewer.opened import STANDS, STATUSES, Opened
 from driftbound.viewer.search import BUDGET_S, Search
 
-_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 LONGEST_FORM = 200_000
 """Bytes of a form: a note of the greatest length, whatever its letters, and the rest."""
 _SAID = {404: "There is no such page.", 405: "That cannot be done here.", 403: "This form was not made here."}
@@ -103,6 +103,7 @@ class Site:
             whole=whole,
             index=self.search,
             finished=self.run.finished(),
+            ignored=filters.ignored(self.run),
         )
 
     def case(self, request: Request) -> Response:
@@ -124,6 +125,7 @@ class Site:
             filters=filters,
             page=case_page(self.run, self.domain, case_id),
             there=there,
+            films=films_of(self.run, self.run.cases[here]),
             mark=self.marks.of(case_id),
             at=at + 1,
             count=len(places),
@@ -181,16 +183,10 @@ class Site:
         number = _whole(request.query_params.get("n", "0"))
         if not 0 <= number < len(case.images):
             raise HTTPException(404, "There is no such image.")
-        root = self.run.root.resolve()
-        path = (root / case.images[number]).resolve()
-        if not path.is_relative_to(root) or not path.is_file():
-            raise HTTPException(404, "The image does not lie in the run.")
-        with path.open("rb") as file:
-            start = file.read(4)
-        kind = next((kind for magic, kind in _TYPES.items() if start.startswith(magic)), "")
-        if not kind:
-            raise HTTPException(415, "The image is neither PNG nor JPEG.")
-        return FileResponse(path, media_type=kind)
+        film = film_of(self.run, case, number)
+        if film.status != 200:
+            raise HTTPException(film.status, film.said)
+        return FileResponse(film.path, media_type=film.said)
 
     def report(self, request: Request) -> Response:
         """The run's report, in a sandbox."""
@@ -255,7 +251,7 @@ class Site:
             if isinstance(error, DriftboundError)
             else f"The viewer failed ({type(error).__name__})."
         )
-        return self._error(500, said)
+        return self._error(503 if isinstance(error, DriftboundError) else 500, said)
 
 
 def serve(site: Site, host: str, port: int, started: Callable[[], None]) -> None:
