@@ -4,6 +4,7 @@ import json
 import os
 import sqlite3
 from dataclasses import replace
+from html import escape
 
 import pytest
 from starlette.testclient import TestClient

@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from driftbound.errors import DriftboundError
 from driftbound.protocols import Domain
 from driftbound.viewer.case_page import case_page, record_of
-from driftbound.viewer.films import film_of
+from driftbound.viewer.films import film_of, films_of
 from driftbound.viewer.filters import CONSENSUS, MARKED, PAGE, SORTS, Filters, chosen
 from driftbound.viewer.guard import REPORT_POLICY, Guard, Token, same_site
 from driftbound.viewer.listing import compare, rows_of

@@ -14,16 +14,30 @@ document.addEventListener("keydown", (event) => {
   else { wanted.focus(); if (wanted.select) wanted.select(); }
 });
 
-// Claims on the same point light up together; the line above says who agrees.
+// Claims on the same point light up together; the line above says who agrees: by mouse, by touch, or by the
+// tab key, which reaches one of them, and the arrows, which go on from there.
 const tip = document.getElementById("tip");
 const marks = [...document.querySelectorAll("mark[data-about]")];
-for (const mark of marks) {
-  mark.addEventListener("mouseenter", () => {
-    for (const other of marks) other.classList.toggle("same", other.dataset.about === mark.dataset.about);
-    if (tip) tip.textContent = mark.title;
+const light = (mark) => {
+  for (const other of marks) other.classList.toggle("same", other.dataset.about === mark.dataset.about);
+  if (tip) tip.textContent = mark.title;
+};
+const dark = () => { for (const other of marks) other.classList.remove("same"); };
+marks.forEach((mark, place) => {
+  mark.tabIndex = place === 0 ? 0 : -1;
+  mark.addEventListener("mouseenter", () => light(mark));
+  mark.addEventListener("mouseleave", dark);
+  mark.addEventListener("click", () => light(mark));
+  mark.addEventListener("focus", () => { for (const other of marks) other.tabIndex = other === mark ? 0 : -1; light(mark); });
+  mark.addEventListener("blur", dark);
+  mark.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    const next = marks[place + step];
+    if (next) next.focus();
   });
-  mark.addEventListener("mouseleave", () => { for (const other of marks) other.classList.remove("same"); });
-}
+});
 
 // Window and level: grey values from level - window / 2 to level + window / 2 become black to white.
 const SVG = "http://www.w3.org/2000/svg";
@@ -53,6 +67,7 @@ document.querySelectorAll(".film").forEach((film, number) => {
     y = Math.min(0, Math.max(-most(frame.clientHeight), y));
     image.style.transform = `translate(${x}px, ${y}px) scale(${zoom})`;
     frame.style.cursor = zoom > 1 ? "grab" : "default";
+    frame.style.touchAction = zoom > 1 ? "none" : "pan-y";  // a finger on the whole film scrolls the page
   };
   tools.hidden = false;
   tools.addEventListener("input", draw);
@@ -66,7 +81,16 @@ document.querySelectorAll(".film").forEach((film, number) => {
   frame.addEventListener("pointermove", (event) => {
     if (held) { x = event.clientX - held[0]; y = event.clientY - held[1]; draw(); }
   });
-  frame.addEventListener("pointerup", () => { held = null; });
+  for (const end of ["pointerup", "pointercancel"]) frame.addEventListener(end, () => { held = null; });
+  frame.addEventListener("keydown", (event) => {
+    const way = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] }[event.key];
+    const zoom = { "+": 1.15, "=": 1.15, "-": 1 / 1.15 }[event.key];
+    if (event.ctrlKey || event.metaKey || event.altKey || !(zoom || (way && Number(input("zoom").value) > 1))) return;
+    event.preventDefault();
+    if (zoom) input("zoom").value *= zoom;
+    else { x += way[0]; y += way[1]; }
+    draw();
+  });
   frame.addEventListener("wheel", (event) => {
     event.preventDefault();
     const zoom = input("zoom"), before = Number(zoom.value);
