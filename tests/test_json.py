@@ -191,3 +191,11 @@ def test_show_of_a_run_that_is_measured_and_no_more(measured, tmp_path):
     assert "Finished: measure. Not yet: collect, bootstrap" in " ".join(lines)
     assert max(map(len, lines)) <= 80
     assert told("show", folder.root)["measured"] == summary
+
+
+def test_the_page_on_json_names_every_command():
+    """A row of docs/json.md for each, and none for a command that is not there."""
+    text = (Path(__file__).parents[1] / "docs" / "json.md").read_text()
+    first = " ".join(line.split("|")[1] for line in text.splitlines() if line.startswith("| `"))
+    named = {word.split()[0] for word in first.split("`")[1::2] if not word.startswith("--")}
+    assert named == set(COMMANDS)

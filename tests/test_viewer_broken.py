@@ -17,6 +17,7 @@ from driftbound.records import Status, Trajectory
 from driftbound.store.manifest import Manifest
 from driftbound.store.streams import Streams
 from driftbound.store.tables import read_cases, read_rows, write_cases
+from driftbound.viewer import search as searching
 from driftbound.viewer.marks import Mark, Marks
 from driftbound.viewer.opened import Opened
 from driftbound.viewer.search import FOLDER, Search
@@ -40,6 +41,16 @@ def visited(root) -> dict[str, tuple[int, str]]:
     client = client_of(root)
     answers = {path: client.get(path) for path in PAGES}
     return {path: (answer.status_code, answer.text) for path, answer in answers.items()}
+
+
+def complaints(root) -> list[str]:
+    """What is said of a run that cannot be read: one line at the start, or on the pages that need it."""
+    try:
+        found = visited(root)
+    except StoreError as error:
+        return str(error).splitlines()
+    assert {status for status, _ in found.values()} <= {200, 404, 503}
+    return [text for status, text in found.values() if status == 503]
 
 
 def cut(path):
@@ -83,13 +94,7 @@ def test_a_broken_table_is_one_line(opened, how, name):  # noqa: F811
         "predictions": opened.folder.stage("evaluate") / "predictions.parquet",
     }
     how(places[name])
-    if how is cut or name == "groups":
-        with pytest.raises(StoreError, match=rf"^[^\n]*{places[name].name}: cannot be read[^\n]*$"):
-            visited(opened.root)
-        return
-    found = visited(opened.root)
-    assert {status for status, _ in found.values()} <= {200, 404, 503}
-    told = [text for status, text in found.values() if status == 503]
+    told = complaints(opened.root)
     assert told
     assert all(f"{places[name].name}: cannot be read" in text for text in told)
 
@@ -173,11 +178,11 @@ def test_a_run_that_changes_while_it_is_viewed_says_so(opened):  # noqa: F811
     assert "alpha" in text  # what was open stays so
 
 
-def test_answers_that_come_in_meanwhile_are_shown(opened):  # noqa: F811
-    """Another process has the file open and writes: the page shows what it has committed."""
+def test_answers_that_come_in_meanwhile_are_no_obstacle(opened):  # noqa: F811
+    """Another process has the file open and writes to it: pages are there all the same."""
     client = client_of(opened.root)
     with Streams(opened.folder.streams) as streams:
-        streams.put(Trajectory(case_id="c3", teacher="beta", status=Status.OK, text="zebra, anew", wave=0))
+        streams.put(Trajectory(case_id="c3", teacher="beta", status=Status.OK, text="zebra, anew", wave=7))
         assert client.get("/case?id=c3").status_code == 200
         assert client.get("/?teacher=beta&status=ok").status_code == 200
 
@@ -185,22 +190,28 @@ def test_answers_that_come_in_meanwhile_are_shown(opened):  # noqa: F811
 # ---- the index of words ---------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """However slow the machine is: all texts are read."""
+    monkeypatch.setattr(searching, "BUDGET_S", 60.0)
+
+
 @pytest.mark.parametrize("content", [b"", b"nonsense" * 1000, None], ids=["empty", "nonsense", "gone"])
-def test_an_index_that_broke_is_told_and_texts_are_read(opened, content, capsys):  # noqa: F811
+def test_an_index_that_broke_is_told_and_texts_are_read(opened, content, capsys, patient):  # noqa: F811
     words = Search(opened)
     words.make()
     (path,) = (opened.root / FOLDER).glob("words-*.sqlite")
     path.unlink() if content is None else path.write_bytes(content)
     found, whole = words.find("alert")
     assert (found.nonzero()[0].tolist(), whole) == ([2], True)
-    assert (words.failed in capsys.readouterr().err) is (content is not None)
+    assert ("cannot be used" in capsys.readouterr().err) is (content is not None)
     again = Search(opened)
     assert not again.ready  # the broken one is gone: it is made anew
     again.make()
     assert again.find("alert")[0].nonzero()[0].tolist() == [2]
 
 
-def test_an_index_of_other_cases_is_not_believed(opened, capsys):  # noqa: F811
+def test_an_index_of_other_cases_is_not_believed(opened, patient):  # noqa: F811
     """Places beyond the run's cases: the index cannot be of this run."""
     words = Search(opened)
     words.make()

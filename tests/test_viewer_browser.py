@@ -200,3 +200,71 @@ def test_all_controls_are_reached_by_the_tab_key(browser, base):
         assert seen
         browser.says("document.querySelector('main a').focus({focusVisible: true})")
         assert browser.says("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def test_who_agrees_is_told_by_keys_and_by_touch(browser, base):
+    """The tab key reaches one claim of all; the arrows go to the next and back; a tap tells the same."""
+    browser.open(f"{base}/case?id=c1")
+    assert browser.says("document.querySelectorAll('mark[data-about][tabindex=\"0\"]').length") == 1
+    browser.says("document.querySelector('mark[tabindex=\"0\"]').focus({focusVisible: true})")
+    first = browser.says("document.activeElement.title")
+    assert browser.says("document.getElementById('tip').textContent") == first
+    browser.press("ArrowRight")
+    second = browser.says("document.activeElement.title")
+    assert (
+        browser.says("[...document.querySelectorAll('mark[data-about]')].indexOf(document.activeElement)")
+        == 1
+    )
+    assert browser.says("document.getElementById('tip').textContent") == second
+    assert browser.says("document.querySelectorAll('mark[data-about][tabindex=\"0\"]').length") == 1
+    assert browser.says("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    browser.press("ArrowLeft")
+    assert browser.says("document.activeElement.title") == first
+    browser.says("document.querySelector('mark[data-about=\"Pleural Effusion\"]').click()")
+    assert "alpha" in browser.says("document.getElementById('tip').textContent")
+    assert browser.says("document.querySelectorAll('mark.same').length") > 1
+    assert browser.errors == []
+
+
+def test_a_film_is_zoomed_and_moved_by_keys(browser, base):
+    browser.open(f"{base}/case?id=c1")
+    style = "document.querySelector('.film img').style.transform"
+    browser.says("document.querySelector('.frame').focus()")
+    browser.press("ArrowRight")
+    assert browser.says(style) in ("", "translate(0px, 0px) scale(1)")  # whole: there is nowhere to go
+    assert browser.says("getComputedStyle(document.querySelector('.frame')).touchAction") == "pan-y"
+    for _ in range(5):
+        browser.press("+")
+    browser.press("ArrowRight")
+    browser.press("ArrowDown")
+    assert browser.says("Number(document.querySelector('[data-tool=zoom]').value)") == pytest.approx(
+        2, abs=0.2
+    )
+    assert browser.says(style).startswith("translate(-40px, -40px) scale(")
+    assert browser.says("getComputedStyle(document.querySelector('.frame')).touchAction") == "none"
+    assert browser.errors == []
+
+
+def test_paper_holds_the_texts_and_no_controls(browser, base):
+    browser.open(f"{base}/case?id=c1")
+    browser._call("Emulation.setEmulatedMedia", media="print")
+    try:
+        controls = "[...document.querySelectorAll('button, .tip, .keys, .steps, textarea')]"
+        assert browser.says(f"{controls}.filter(e => e.getClientRects().length).length") == 0
+        assert browser.says("document.querySelector('.film img').clientWidth") < 400  # 10 cm
+        assert browser.says("getComputedStyle(document.querySelector('.text')).maxHeight") == "none"
+    finally:
+        browser._call("Emulation.setEmulatedMedia", media="")
+
+
+def test_broken_pages_are_pages(browser, base, opened):  # noqa: F811
+    """A film that is gone, a mark that cannot be kept: pages, and no exception in them."""
+    (opened.root / "images" / "c1.png").unlink()
+    browser.open(f"{base}/case?id=c1")
+    assert "does not lie in the run" in browser.says("document.querySelector('.missing').textContent")
+    (opened.root / "marks.jsonl").mkdir()
+    browser.press("b")
+    browser.press("s")
+    browser.waits("document.querySelector('h1')?.textContent == '503'")
+    assert "cannot be written" in browser.says("document.querySelector('main').textContent")
+    assert all("status of 503" in each for each in browser.errors)

@@ -17,9 +17,9 @@ document.addEventListener("keydown", (event) => {
 // Claims on the same point light up together; the line above says who agrees: by mouse, by touch, or by the
 // tab key, which reaches one of them, and the arrows, which go on from there.
 const tip = document.getElementById("tip");
-const marks = [...document.querySelectorAll("mark[data-about]")];
+const marks = [...document.querySelectorAll("mark[data-about], .heat[title]")];
 const light = (mark) => {
-  for (const other of marks) other.classList.toggle("same", other.dataset.about === mark.dataset.about);
+  for (const other of marks) other.classList.toggle("same", other.dataset.about ? other.dataset.about === mark.dataset.about : other === mark);
   if (tip) tip.textContent = mark.title;
 };
 const dark = () => { for (const other of marks) other.classList.remove("same"); };
