@@ -49,6 +49,8 @@ def test_units_that_take_minutes_have_a_speed_too(clock):
     clock.now += 165
     pace.add(1)
     assert figures(pace) == "1/10 165 s each 24:45 left"
+    clock.now += 60  # the next one is under way
+    assert figures(pace) == "1/10 165 s each 23:45 left"
 
 
 def test_what_was_done_before_is_no_speed(clock):

@@ -48,15 +48,21 @@ class Pace:
                 self._seen.popleft()
 
     def speed(self) -> float | None:
-        """Units per second at last; ``None`` before the first one is done."""
-        at, done = self._seen[0]
-        passed = time.monotonic() - at
-        return (self.done - done) / passed if self.done > done and passed > 0 else None
+        """Units per second at last; ``None`` before the first one is done. It falls when one takes long."""
+        return self._pace()[0]
 
     def left_s(self) -> float | None:
         """Seconds that the rest will take at this speed; ``None``: not known."""
-        speed = self.speed()
-        return (self.total - self.done) / speed if speed and self.total else None
+        speed, waited = self._pace()
+        return max(0.0, (self.total - self.done) / speed - waited) if speed and self.total else None
+
+    def _pace(self) -> tuple[float | None, float]:
+        """Speed, and since when the next unit is under way, as far as that is no longer than they take."""
+        (at, before), (last, _) = self._seen[0], self._seen[-1]
+        done, passed, waited = self.done - before, last - at, time.monotonic() - last
+        if done and waited > passed / done:
+            passed, waited = passed + waited, 0.0
+        return (done / passed if done and passed > 0 else None), waited
 
     def passed_s(self) -> float:
         """Seconds since it began."""
