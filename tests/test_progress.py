@@ -1,6 +1,7 @@
 """Progress: done of how many, how fast, how long; one line of a terminal, and few lines of a log."""
 
 import io
+import re
 import sys
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from driftbound import progress
-from driftbound.progress import Pace, bar, counted, figures, line, rows
+from driftbound.progress import Pace, bar, counted, figures, line, rows, say
 
 
 class Clock:
@@ -133,10 +134,23 @@ def test_on_a_terminal_nothing_wraps(monkeypatch):
     assert "0/8" in lines[1]
 
 
-def progress_lines(text):
-    import re
+def test_what_is_said_meanwhile_stands_above_the_bar(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    with bar("scoring", 8) as advance:
+        advance(3)
+        say("a note")
+        advance(5)
+    told = [each.rstrip() for each in re.split(r"[\r\n]+", progress_lines(shown.getvalue(), split=False))]
+    assert "a note" in told  # a line of its own
+    assert progress._LIVE == []
 
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).splitlines()
+
+def progress_lines(text, *, split=True):
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    return plain.splitlines() if split else plain
 
 
 # ---- a log ------------------------------------------------------------------------------------------------

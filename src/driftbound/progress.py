@@ -21,6 +21,8 @@ LOG_EVERY_S = 60.0
 """Where the output is no terminal, how often the rows are told in a line."""
 RECENT_S, RECENT = 30.0, 10
 """The pace is that of the last so many seconds, and at least of so many steps."""
+_LIVE: list[Any] = []
+"""Consoles on which bars are moving now: what is said meanwhile goes above them."""
 NAME, NAMES, BAR = 38, 20, 20
 """Columns of a name, of one of several names, and of a bar, at most."""
 
@@ -174,12 +176,16 @@ def _moving(console: Any, paces: Mapping[str, Pace]) -> Iterator[AdvanceRow]:
     ) as progress:
         for name, pace in paces.items():
             progress.add_task(name, total=pace.total or None)
+        _LIVE.append(console)
 
         def moved(row: str, n: int, note: str) -> None:
             paces[row].add(n)
             notes[row] = note or notes[row]
 
-        yield moved
+        try:
+            yield moved
+        finally:
+            _LIVE.remove(console)
 
 
 def line(name: str, width: int, pace: Pace, note: str, columns: int) -> "Text":
@@ -237,7 +243,8 @@ def say(text: str) -> None:
         return
     from rich.console import Console
 
-    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+    console = _LIVE[-1] if _LIVE else Console(stderr=True)
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def _speaks() -> bool:
