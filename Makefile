@@ -1,5 +1,6 @@
 # make demo: set up .venv and run the whole method; make test: set up the same and pass the tests;
-# make study: what each part of the method brings, over seeds (hours; goes on where it stopped), and its page.
+# make study: what each part of the method brings, over seeds (hours; goes on where it stopped), and its page;
+# make docs: the documentation site, in site/.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +10,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false P
 # Two processes, each with whole files, whose fixtures are made once, in the order of the files.
 TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo study test lint
+.PHONY: demo study docs test lint
 
 demo: .venv/.installed
 	$(BIN)/driftbound demo
@@ -17,6 +18,10 @@ demo: .venv/.installed
 study: .venv/.installed
 	$(BIN)/driftbound study phantom_study
 	$(BIN)/driftbound study phantom_study --page docs/study.md
+
+# The variable stops an advertisement.
+docs: .venv/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 test: lint
 	$(ONE_THREAD) $(BIN)/python -m pytest $(TOGETHER)
