@@ -20,6 +20,7 @@ from driftbound.store.folder import VERBS, RunFolder
 from driftbound.store.streams import Streams
 
 RECIPE = Path(__file__).parents[1] / "src/driftbound/recipes/short.yaml"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 SECONDS = 280
 """After which a run has hung."""
 PATIENCE = 30
@@ -234,6 +235,31 @@ def test_ask_answers_about_an_image(whole):
     done = forked.run(words, whole.root.parent / "said", ENVIRONMENT, seconds=SECONDS)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) > 3
+
+
+def test_tour_shows_the_records_of_one_case(whole, tmp_path, monkeypatch):
+    """Its page is made of what the stages left: the case by the stated rule, every text to the letter."""
+    from driftbound.store.tables import read_cases, read_groups
+
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import tour
+
+    tour.write(whole.root, tmp_path / "tour.md")
+    page = (tmp_path / "tour.md").read_text()
+    assert [line[3] for line in page.splitlines() if line[:3] == "## " and line[3].isdigit()] == [*"1234567"]
+    held = [group for group in read_groups(whole.groups) if group.split == "test"]
+    (group,) = [group for group in held if f"The film of case {group.case_id}]" in page]
+    most = max(sum(negative.valid for negative in other.negatives) for other in held)
+    assert sum(negative.valid for negative in group.negatives) == most
+    (case,) = [case for case in read_cases(whole.cases) if case.case_id == group.case_id]
+    picture = (whole.root / case.images[0]).read_bytes()
+    assert (tmp_path / "pictures" / "tour.png").read_bytes() == picture
+    collected = page.partition("## 1")[2].partition("## 2")[0]
+    assert all(f"```\n{negative.text}\n```".split("\n", 1)[1] in collected for negative in group.negatives)
+    assert f"\n{group.consensus}\n" in page.partition("## 4")[2].partition("## 5")[0]
+    before, _, after = page.partition("## 6")
+    assert "truth" not in before.partition("## 1")[2]  # it is read, and shown, by evaluate alone
+    assert "| truth |" in after
 
 
 def test_prompts_at_synthesis_are_anonymous_and_shuffled(whole):
