@@ -10,6 +10,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
+HOME = Path("README.md")
 ALWAYS = ("CHANGELOG.md",)
 """Files outside docs/ that have a page although no page may link to them."""
 LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)\s]*)?(\))")
@@ -24,21 +25,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the home page, a page for each file of the repository that is linked to, and a missing study's."""
     docs = Path(config.docs_dir)
     texts = {path.relative_to(ROOT): path.read_text() for path in docs.glob("*.md")}
-    readme = ROOT / "README.md"
-    texts[Path("README.md")] = readme.read_text()
-    files.append(File.generated(config, "index.md", content=texts[Path("README.md")]))
+    texts[HOME] = (ROOT / HOME).read_text()
+    files.append(File.generated(config, "index.md", content=texts[HOME]))
     if not (docs / "study.md").exists():
         files.append(File.generated(config, "study.md", content=NO_STUDY))
     linked = {target for path, text in texts.items() for target in _outside(text, path.parent)}
-    for target in sorted(linked | {Path(name) for name in ALWAYS}):
-        files.append(File.generated(config, f"source/{page_of(target)}", content=_source(target)))
+    for target in sorted((linked | {Path(name) for name in ALWAYS}) - {HOME}):
+        files.append(File.generated(config, _page_of(target), content=_source(target)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn links as they hold in the repository into links as they hold in the site."""
     uri = page.file.src_uri
-    origin = Path("README.md") if uri == "index.md" else Path("docs") / uri
+    origin = HOME if uri == "index.md" else Path("docs") / uri
     if uri.startswith("source/"):
         origin = Path(uri).relative_to("source")
         if not (ROOT / origin).exists():  # code: what looks like a link there is none
@@ -48,16 +48,23 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         target = _target(found[2], origin.parent)
         if target is None:
             return found[0]  # a page's neighbour, the network, or nothing: the build judges it
-        inside = target.parts[0] == "docs"
-        there = target.relative_to("docs").as_posix() if inside else f"source/{page_of(target)}"
-        return f"{found[1]}{posixpath.relpath(there, posixpath.dirname(uri))}{found[3] or ''}{found[4]}"
+        there = posixpath.relpath(_page_of(target), posixpath.dirname(uri))
+        return f"{found[1]}{there}{found[3] or ''}{found[4]}"
 
     return LINK.sub(moved, markdown)
 
 
-def page_of(target: Path) -> str:
-    """``src/a.yaml`` -> ``src/a.yaml.md``; Markdown keeps its name."""
-    return target.as_posix() if target.suffix == ".md" else target.as_posix() + ".md"
+def _page_of(target: Path) -> str:
+    """Where in the site a file of the repository is.
+
+    >>> [_page_of(Path(name)) for name in ("README.md", "docs/faq.md", "CHANGELOG.md", "src/a.yaml")]
+    ['index.md', 'faq.md', 'source/CHANGELOG.md', 'source/src/a.yaml.md']
+    """
+    if target == HOME:
+        return "index.md"
+    if target.parts[0] == "docs":
+        return target.relative_to("docs").as_posix()
+    return f"source/{target.as_posix()}" + ("" if target.suffix == ".md" else ".md")
 
 
 def _outside(text: str, folder: Path) -> Iterator[Path]:

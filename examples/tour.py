@@ -97,7 +97,7 @@ def measure(run: Run) -> list[str]:
         ),
         table(["", *run.teachers, "status", "believed"], votes_of(run)),
         prose(
-            "So few votes may outweigh many. The chance that a vote is wrong, by the votes of the others",
+            "Few votes may outweigh many. The chance that a vote is wrong, by the votes of the others",
             "(`reliability.parquet`):",
         ),
         table(["", *run.teachers], doubts_of(run)),
