@@ -84,9 +84,9 @@ def test_every_page_is_in_the_navigation_once():
 
 
 def test_what_the_readme_sends_to_exists_and_nothing_is_left_out():
-    """Its list names every page of docs/ but the study's, which is made later."""
+    """It names every page of docs/ but the study's, which is made later."""
     readme = (ROOT / "README.md").read_text()
-    named = set(re.findall(r"\]\(docs/([\w-]+\.md)\)", readme.partition("## Reading on")[2]))
+    named = set(re.findall(r"\]\(docs/([\w-]+\.md)\)", readme))
     there = {path.name for path in DOCS.glob("*.md")}
     assert named - there == set()
     assert there - named <= {"study.md"}
@@ -157,3 +157,13 @@ def test_a_file_that_is_not_there_to_include_ends_the_build(tmp_path):
     done = build(tmp_path / "site", small_site(tmp_path, '--8<-- "examples/nowhere.py"'))
     assert done.returncode != 0
     assert "nowhere.py" in done.stderr
+
+
+@needs_mkdocs
+def test_the_hooks_own_examples(monkeypatch):
+    import doctest
+
+    monkeypatch.syspath_prepend(str(DOCS))
+    import site_hooks
+
+    assert doctest.testmod(site_hooks) == doctest.TestResults(failed=0, attempted=1)

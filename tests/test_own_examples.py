@@ -140,3 +140,13 @@ def test_transformers_alone_gives_the_students_answer(tmp_path, monkeypatch):
     assert ended
     assert serve_student.ask(checkpoint, str(image)).strip() == expected.strip()
     assert len(expected.split()) > 10
+
+
+def test_the_pages_client_asks_a_server(served, tmp_path, monkeypatch, capsys):
+    """The snippet of docs/serving.md, at the address of the example's teacher."""
+    Image.new("L", (8, 8)).save(tmp_path / "film.png")
+    monkeypatch.chdir(tmp_path)
+    snippet = block("serving.md", "python", nth=1)
+    assert "http://127.0.0.1:8000/v1" in snippet
+    exec(compile(snippet.replace("http://127.0.0.1:8000/v1", served), "serving.md", "exec"), {})
+    assert capsys.readouterr().out == "Rust: absent. Mildew: absent.\n"  # the image is small
