@@ -29,9 +29,9 @@ def test_they_are_as_short_as_promised(name, most):
     assert len((EXAMPLES / name).read_text().splitlines()) <= most
 
 
-def block(page: str, language: str, nth: int = 0) -> str:
-    """A block of code of a page of the documentation."""
-    return (ROOT / "docs" / page).read_text().split(f"```{language}\n")[1 + nth].split("```")[0]
+def block(page: str, language: str) -> str:
+    """The first block of code of a page of the documentation."""
+    return (ROOT / "docs" / page).read_text().split(f"```{language}\n")[1].split("```")[0]
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_the_pages_client_asks_a_server(served, tmp_path, monkeypatch, capsys):
     """The snippet of docs/serving.md, at the address of the example's teacher."""
     Image.new("L", (8, 8)).save(tmp_path / "film.png")
     monkeypatch.chdir(tmp_path)
-    snippet = block("serving.md", "python", nth=1)
+    snippet = block("serving.md", "python")
     assert "http://127.0.0.1:8000/v1" in snippet
     exec(compile(snippet.replace("http://127.0.0.1:8000/v1", served), "serving.md", "exec"), {})
     assert capsys.readouterr().out == "Rust: absent. Mildew: absent.\n"  # the image is small
