@@ -15,20 +15,14 @@ ALWAYS = ("CHANGELOG.md",)
 """Files outside docs/ that have a page although no page may link to them."""
 LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)\s]*)?(\))")
 LANGUAGES = {".yaml": "yaml", ".json": "json", ".py": "python"}
-NO_STUDY = (
-    "# The study's page\n\nThe study has not been run to its end in this copy of the repository. "
-    "`make study` runs it and writes this page ([studies](studies.md)).\n"
-)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the home page, a page for each file of the repository that is linked to, and a missing study's."""
+    """Add the home page, and a page for each file of the repository that is linked to."""
     docs = Path(config.docs_dir)
     texts = {path.relative_to(ROOT): path.read_text() for path in docs.glob("*.md")}
     texts[HOME] = (ROOT / HOME).read_text()
     files.append(File.generated(config, "index.md", content=texts[HOME]))
-    if not (docs / "study.md").exists():
-        files.append(File.generated(config, "study.md", content=NO_STUDY))
     linked = {target for path, text in texts.items() for target in _outside(text, path.parent)}
     for target in sorted((linked | {Path(name) for name in ALWAYS}) - {HOME}):
         files.append(File.generated(config, _page_of(target), content=_source(target)))
