@@ -17,6 +17,7 @@ import forked
 import pytest
 
 from driftbound.store.folder import VERBS, RunFolder
+from driftbound.store.manifest import PARTIAL
 from driftbound.store.streams import Streams
 
 RECIPE = Path(__file__).parents[1] / "src/driftbound/recipes/short.yaml"
@@ -124,15 +125,22 @@ def broken(tmp_path_factory) -> RunFolder:
     runs = tmp_path_factory.mktemp("broken")
     folder = RunFolder(runs / "short")
     kill_when("collect", runs, lambda: len(list((folder.root / "images").glob("*.png"))) > 5)
+    leave_half_a_file(folder.root / "images")
     for verb, moment in moments(folder).items():
         if verb == "evaluate":
             (runs / "away").rename(folder.truth)
         kill_when(verb, runs, moment)
         assert not (folder.stage(verb) / "manifest.json").exists()
+        leave_half_a_file(folder.stage(verb))
         if verb == "collect":
             folder.truth.rename(runs / "away")
         go_on(verb, runs)
     return folder
+
+
+def leave_half_a_file(folder: Path) -> None:
+    """As a process leaves it that is killed while it writes."""
+    (folder / f".claims.parquet.1{PARTIAL}").write_bytes(b"PAR1")
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -206,6 +214,7 @@ def test_killed_in_every_stage_gives_the_same_results(whole, broken):
         one, two = files(whole.stage(verb)), files(broken.stage(verb))
         assert one.keys() == two.keys()
         assert [name for name in one if one[name] != two[name]] == []
+    assert [path for path in broken.root.rglob("*") if path.name.endswith(PARTIAL)] == []
     assert files(broken.stage("report")).keys() == {"report.html", "report.json"}
 
 

@@ -256,6 +256,16 @@ def test_a_mark_behind_a_line_that_was_cut_off_is_kept(tmp_path):
     assert [json.loads(line)["case_id"] for line in marks.path.read_text().splitlines()] == ["a", "c"]
 
 
+def test_a_whole_last_line_without_an_end_counts_and_stays(tmp_path):
+    """As an editor may leave it."""
+    marks = Marks(tmp_path)
+    marks.put("a", "good", "")
+    marks.path.write_text(marks.path.read_text().rstrip("\n"))
+    assert list(Marks(tmp_path).all()) == ["a"]
+    Marks(tmp_path).put("b", "bad", "")
+    assert list(Marks(tmp_path).all()) == ["a", "b"]
+
+
 @pytest.mark.parametrize("strange", ["\u2028", "\x85", "\x0b", "\x1c", "\r"])
 def test_a_note_with_any_end_of_line_is_one_note(tmp_path, strange):
     marks = Marks(tmp_path)

@@ -16,7 +16,7 @@ from driftbound.errors import ConfigError, StoreError
 from driftbound.phantom_base import resolve_base
 from driftbound.progress import say
 from driftbound.records import Case
-from driftbound.removing import clear, remove, remove_all
+from driftbound.removing import clear, clear_halves, remove, remove_all
 from driftbound.stages.context import Context
 from driftbound.stages.gather import check_trackers, sensitivity_of
 from driftbound.stages.writers import check_writer
@@ -210,6 +210,7 @@ def _prepare_cases(context: Context, *, redo: bool) -> None:
     say(f"cases: {context.domain.name}")
     started = time.monotonic()
     spent = made.seconds if made is not None else 0.0
+    clear_halves(folder.root)
     plan.write(folder.root, seconds=spent)
     context.domain.write_cases(folder.root, folder.truth)
     cases = read_cases(folder.cases)
@@ -240,6 +241,7 @@ def _run_stage(context: Context, verb: str, *, only: str) -> None:
         )
     say(f"{called}: {'goes on' if made is not None else 'starts'}")
     spent = made.seconds if made is not None else 0.0
+    clear_halves(folder)
     plan.write(folder, seconds=spent)
     started = time.monotonic()
     try:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from driftbound.store.folder import STREAMS, VERBS, RunFolder
+from driftbound.store.manifest import PARTIAL
 from driftbound.store.plan import Plan
 
 
@@ -24,6 +25,15 @@ def clear(folder: Path, names: Sequence[str]) -> None:
     for name in names:
         if (folder / name).exists():
             drop(folder / name)
+
+
+def clear_halves(folder: Path) -> None:
+    """Files at or below a folder that a process was writing when it was killed (``replacing``).
+
+    Only for who holds the run's lock: nobody else is writing there.
+    """
+    for path in folder.rglob(f".*{PARTIAL}"):
+        path.unlink(missing_ok=True)
 
 
 def remove_all(folder: RunFolder, plan: Plan) -> None:

@@ -56,7 +56,7 @@ class Marks:
             try:
                 with self.path.open("a+b") as file:
                     fcntl.flock(file, fcntl.LOCK_EX)  # another viewer of the run may be writing
-                    _drop_half_line(file)
+                    _end_last_line(file)
                     file.write(line.encode())
             except OSError as error:
                 raise StoreError(
@@ -81,13 +81,27 @@ def _stamp(path: Path) -> tuple[int, int]:
     return (found.st_size, found.st_mtime_ns)
 
 
-def _drop_half_line(file: BinaryIO) -> None:
-    """Take away what a process was writing when it was killed: that mark was never confirmed."""
+def _end_last_line(file: BinaryIO) -> None:
+    """So that the next mark has a line of its own.
+
+    Half a mark goes: a process was killed while it wrote, and it was never confirmed. A whole one stays:
+    whoever edits the file by hand may leave the last line without an end.
+    """
     file.seek(0)
     written = file.read()
-    whole = written.rfind(b"\n") + 1
-    if whole < len(written):
-        file.truncate(whole)
+    start = written.rfind(b"\n") + 1
+    if _mark(written[start:]) is not None:
+        file.write(b"\n")
+    else:
+        file.truncate(start)
+
+
+def _mark(line: bytes) -> Mark | None:
+    """What a line says; ``None`` for half a line."""
+    try:
+        return Mark(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
 
 
 def _read(path: Path) -> dict[str, Mark]:
@@ -95,15 +109,14 @@ def _read(path: Path) -> dict[str, Mark]:
     if not path.is_file():
         return found
     try:
-        *whole, _ = path.read_bytes().split(b"\n")  # behind the last line: what was being written at a kill
+        *whole, last = path.read_bytes().split(b"\n")
         for number, line in enumerate(whole, start=1):
-            try:
-                given = json.loads(line)
-                found[given["case_id"]] = Mark(**given)
-            except (ValueError, KeyError, TypeError) as error:
-                raise StoreError(
-                    f"{path}, line {number}: no mark ({one_line(error)}). Correct the line or take it out."
-                ) from None
+            mark = _mark(line)
+            if mark is None:
+                raise StoreError(f"{path}, line {number}: no mark. Correct the line or take it out.")
+            found[mark.case_id] = mark
+        if (mark := _mark(last)) is not None:  # else what was being written at a kill
+            found[mark.case_id] = mark
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be read ({one_line(error)}). Restore it or move it away."
