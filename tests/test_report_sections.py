@@ -21,13 +21,13 @@ from driftbound.report.consensus import Tables as Left
 from driftbound.report.consensus import consensus_of
 from driftbound.report.consensus_figures import histogram
 from driftbound.report.contents import Heading, contents
-from driftbound.report.costs import Asked, costs_of, stage_costs
+from driftbound.report.costs import Asked, Purse, stage_costs
 from driftbound.report.figures import curves
 from driftbound.report.measured import along_of
 from driftbound.report.rounds import rounds_of
 from driftbound.report.saying import of_changes
 from driftbound.report.spans import Slot
-from driftbound.report.versions import spans_of, summary_of, timeline
+from driftbound.report.versions import Ledger, summary_of, timeline
 from driftbound.stages import report
 from driftbound.store.consensus_tables import CANDIDATES, REJECTED, SUPPORT
 from driftbound.store.manifest import Manifest
@@ -174,6 +174,13 @@ def at(second: int) -> str:
     return f"2026-03-01T12:00:{second:02d}+00:00"
 
 
+def noted(book, answers):
+    """A ledger or a purse that has seen these answers."""
+    for each in answers:
+        book.note(each)
+    return book
+
+
 def test_versions_stand_with_their_first_and_last_answer() -> None:
     """b asked first; a changes at second 20; a failed answer has no version, an unnamed one is said so."""
     given = [
@@ -185,7 +192,7 @@ def test_versions_stand_with_their_first_and_last_answer() -> None:
         answer("1", "a", version="", created_at=at(30), wave=1),
         answer("1", "gone", version="x"),
     ]
-    found = spans_of(given, ["a", "b"])
+    found = noted(Ledger(), given).spans(["a", "b"])
     assert [(s.teacher, s.wave, s.version, s.answers, s.first, s.last, s.place) for s in found] == [
         ("a", 0, "a-1", 1, at(10), at(10), 0),
         ("a", 0, "a-2", 1, at(20), at(20), 1),
@@ -201,8 +208,8 @@ def test_versions_stand_with_their_first_and_last_answer() -> None:
     assert 'x="38.00%" width="48.00%"' in drawn.svg  # b: from the first second to the last
     assert 'x="50.00%"' in drawn.svg  # a-1 at a quarter of 38 to 86 %
     assert drawn.rows[0] == ("a", 0, "a-1", 1, at(10), at(10))
-    assert not timeline(spans_of([answer("1", "a", version="v")], ["a"]))  # nobody knows when
-    assert "each of 1 teachers answered as one version" in summary_of(spans_of(given[:2], ["b"]))
+    assert not timeline(noted(Ledger(), [answer("1", "a", version="v")]).spans(["a"]))  # nobody knows when
+    assert "each of 1 teachers answered as one version" in summary_of(noted(Ledger(), given[:2]).spans(["b"]))
 
 
 def test_money_is_said_or_said_to_be_unknown() -> None:
@@ -218,7 +225,7 @@ def test_money_is_said_or_said_to_be_unknown() -> None:
         Asked(name="free", priced=False, remote=True, requests=1, money=0.0),
         Asked(name="file", priced=False, remote=False, requests=0, money=0.0),
     ]
-    paid, free, file = costs_of(given, asked)
+    paid, free, file = noted(Purse(), given).costs(asked)
     assert (paid.prompt_tokens, paid.completion_tokens, paid.requests, paid.latency_s) == (15, 7, 3, 2.0)
     assert (paid.dollars, paid.money) == (0.8, "$0.80")  # with what failed and was charged
     assert (free.money, free.answers["refused"]) == ("price unknown", 1)
@@ -236,7 +243,7 @@ def test_money_is_said_or_said_to_be_unknown() -> None:
     )  # fmt: skip
     assert (measure.money, math.isnan(measure.requests), math.isnan(measure.seconds)) == ("–", True, True)
     assert synthesize.money == "not counted"
-    assert costs_of([], asked) == ()
+    assert Purse().costs(asked) == ()
 
 
 def judged(name: str, split: str = "test", **right: bool) -> CaseRecord:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -110,14 +110,6 @@ class Purse:
                 )
             )
         return tuple(found)
-
-
-def costs_of(trajectories: Iterable[Trajectory], teachers: Sequence[Asked]) -> tuple[Costs, ...]:
-    """Sums over each teacher's trajectories, in the order of ``teachers``."""
-    purse = Purse()
-    for each in trajectories:
-        purse.note(each)
-    return purse.costs(teachers)
 
 
 def stage_costs(

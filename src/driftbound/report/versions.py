@@ -1,6 +1,6 @@
 """Versions on the page: which version of itself each teacher reported, when, and how often."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -87,14 +87,6 @@ class _Seen:
     makes: set[str] = field(default_factory=set)
     first: str = ""
     last: str = ""
-
-
-def spans_of(trajectories: Iterable[Trajectory], teachers: Sequence[str]) -> tuple[Span, ...]:
-    """All versions of these teachers in these answers."""
-    ledger = Ledger()
-    for each in trajectories:
-        ledger.note(each)
-    return ledger.spans(teachers)
 
 
 def summary_of(spans: Sequence[Span]) -> str:

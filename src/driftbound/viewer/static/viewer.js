@@ -27,7 +27,6 @@ marks.forEach((mark, place) => {
   mark.tabIndex = place === 0 ? 0 : -1;
   mark.addEventListener("mouseenter", () => light(mark));
   mark.addEventListener("mouseleave", dark);
-  mark.addEventListener("click", () => light(mark));
   mark.addEventListener("focus", () => { for (const other of marks) other.tabIndex = other === mark ? 0 : -1; light(mark); });
   mark.addEventListener("blur", dark);
   mark.addEventListener("keydown", (event) => {
